@@ -1,0 +1,8 @@
+"""One-time conversion of a PyTorch checkpoint: ``python convert.py SOURCE``."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+from stable_audio_mlx.cli.convert import main
+
+sys.exit(main())

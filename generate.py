@@ -1,0 +1,8 @@
+"""Text in, sound out: ``python generate.py --prompt "..."``."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+from stable_audio_mlx.cli.generate import main
+
+sys.exit(main())
