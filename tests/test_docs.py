@@ -1,0 +1,97 @@
+"""The documents are part of the interface: their flags exist, their paths exist, their examples run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMANDS = {  # how a document writes a command -> how the test asks it for help
+    "generate.py": ["generate.py"],
+    "convert.py": ["convert.py"],
+    "stable-audio-mlx": ["-m", "stable_audio_mlx"],
+    "benchmarks.run": ["-m", "benchmarks.run"],
+    "benchmarks.make_checkpoint": ["-m", "benchmarks.make_checkpoint"],
+}
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Fenced code blocks of one language, line continuations joined."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.M | re.S)
+    return [b.replace("\\\n", " ") for b in found]
+
+
+def lines_with(command: str) -> list[tuple[str, str]]:
+    """(document, line) for every shell line that calls ``command``."""
+    return [
+        (doc.name, line)
+        for doc in DOCS
+        for block in blocks(doc, "sh")
+        for line in block.splitlines()
+        if command in line and not line.startswith("#")
+    ]
+
+
+def run(arguments: list[str], **options) -> subprocess.CompletedProcess:
+    env = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_in_the_documents_exists(command):
+    subcommands: dict[str, set[str]] = {}
+    for _, line in lines_with(command):
+        words = shlex.split(line.split(command, 1)[1].split("&&")[0], comments=True)
+        sub = words[0] if command == "stable-audio-mlx" and words and not words[0].startswith("-") else ""
+        subcommands.setdefault(sub, set()).update(w.split("=")[0] for w in words if re.match(r"--?[a-z]", w))
+    for sub, flags in subcommands.items():
+        text = run([*COMMANDS[command], *([sub] if sub else []), "--help"]).stdout
+        known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text))
+        assert flags <= known, f"{command} {sub}: {sorted(flags - known)} in the documents, not in --help"
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda p: p.name)
+def test_every_file_named_in_the_documents_exists(doc):
+    named = re.findall(r"`((?:src|tests|docs|benchmarks|model)/[\w./-]+|[\w-]+\.(?:py|md|txt|toml))`", doc.read_text())
+    named += re.findall(r"\]\((?!https?:|#)([^)]+)\)", doc.read_text())
+    roots = [ROOT, ROOT / "src" / "stable_audio_mlx", doc.parent, *(ROOT / "src" / "stable_audio_mlx").glob("*/")]
+    missing = [n for n in named if not any((r / n).exists() for r in roots)]
+    assert not missing, f"{doc.name} names {missing}"
+
+
+def test_first_command_of_the_readme_makes_a_sound(tmp_path):
+    """The README's first fenced block, without its set-up part: the environment of this test stands in for it."""
+    first = blocks(ROOT / "README.md", "sh")[0].strip()
+    assert len(first.splitlines()) == 1
+    words = shlex.split(first.split("&&")[-1])
+    assert words[1] == "generate.py"
+    result = run([*words[1:], "--output", str(tmp_path / "out.wav")])
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out.wav").stat().st_size > 44100
+    assert result.stdout.strip() == str(tmp_path / "out.wav")
+
+
+def test_second_command_of_the_readme_runs_the_tests():
+    second = blocks(ROOT / "README.md", "sh")[1].strip()
+    assert len(second.splitlines()) == 1 and second.endswith("-m pytest") and "requirements-dev.txt" in second
+
+
+def test_python_examples_of_the_readme_run(tmp_path):
+    examples = blocks(ROOT / "README.md", "python")
+    assert examples
+    for code in examples:
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert result.returncode == 0, f"{code}\n{result.stderr}"
