@@ -1,4 +1,4 @@
-"""One-time conversion of a PyTorch checkpoint: ``python convert.py SOURCE``."""
+# Door to stable_audio_mlx.cli.convert; works from a fresh clone without installing the package.
 import sys
 from pathlib import Path
 

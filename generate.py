@@ -1,4 +1,4 @@
-"""Text in, sound out: ``python generate.py --prompt "..."``."""
+# Door to stable_audio_mlx.cli.generate; works from a fresh clone without installing the package.
 import sys
 from pathlib import Path
 
