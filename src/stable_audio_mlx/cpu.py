@@ -79,7 +79,7 @@ def _use_openblas() -> str:
         if not _mapping(address)[0].startswith("rw"):
             raise _Unsuitable("MLX's function table is read-only")
     openblas = _load_openblas()
-    targets = {name: ctypes.cast(openblas[f"scipy_{name}"], ctypes.c_void_p).value for name in slots}
+    targets = {name: ctypes.cast(openblas[f"scipy_{name}"], ctypes.c_void_p).value or 0 for name in slots}
     for name, address in slots.items():
         _pointer(address).value = targets[name]
     wrong = _wrong_product()
@@ -93,7 +93,7 @@ def _use_openblas() -> str:
 def _load_openblas() -> ctypes.CDLL:
     """The library inside scipy-openblas32, for this process's eyes only (importing the package would publish it)."""
     package = importlib.util.find_spec("scipy_openblas32")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise _Unsuitable("scipy-openblas32 is not installed")
     libraries = sorted(Path(package.submodule_search_locations[0], "lib").glob("libscipy_openblas*"))
     return ctypes.CDLL(str(libraries[0]))
@@ -183,7 +183,7 @@ def _wrong_product() -> str | None:
 
     ramp = np.sin(np.arange(65 * 33, dtype=np.float64)).reshape(65, 33)
     for dtype in (np.float32, np.float64, np.complex64):
-        a = ramp.astype(dtype)
+        a: np.ndarray = ramp.astype(dtype)
         with mx.stream(mx.cpu):
             b = mx.array(a.tolist(), dtype=getattr(mx, a.dtype.name))
             products = [np.array(b @ b.T), np.array(b.T @ b), np.array(b[:1] @ b.T)]
