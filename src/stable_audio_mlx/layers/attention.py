@@ -1,0 +1,108 @@
+"""Self and cross attention: grouped heads, q/k norms, partial rotary positions, differential pairs."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .norms import DynamicTanh, LayerNorm, RMSNorm, UnitNorm
+
+KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
+
+QK_NORMS = {
+    "ln": lambda dim, eps: LayerNorm(dim, eps=eps, bias=True),
+    "rms": lambda dim, eps: RMSNorm(dim, eps=eps),
+    "l2": lambda dim, eps: UnitNorm(),
+    "dyt": lambda dim, eps: DynamicTanh(dim),
+}
+
+
+class Attention(nn.Module):
+    """What self and cross attention share.
+
+    A differential layer has a second query/key pair per head on the same values and returns the difference of the two
+    results; both pairs go through one attention call, side by side on the head axis.
+    """
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.dim_heads, self.differential, self.causal = cfg.dim_heads, cfg.differential, cfg.causal
+        self.streams = 2 if cfg.differential else 1
+        self.to_out = nn.Linear(cfg.dim, cfg.dim, bias=False)
+        if cfg.qk_norm != "none":
+            self.q_norm = QK_NORMS[cfg.qk_norm](cfg.dim_heads, cfg.qk_norm_eps)
+            self.k_norm = QK_NORMS[cfg.qk_norm](cfg.dim_heads, cfg.qk_norm_eps)
+        if cfg.feat_scale:
+            self.lambda_dc, self.lambda_hf = mx.zeros((cfg.dim,)), mx.zeros((cfg.dim,))
+
+    def heads(self, x: mx.array, parts: int) -> list[mx.array]:
+        """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
+        x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
+        return [x[i] for i in range(parts)]
+
+    def side_by_side(self, pair: list[mx.array]) -> mx.array:
+        """One or two (B, H, T, dim_heads) -> (B, streams * H, T, dim_heads)"""
+        return mx.concatenate(pair, axis=1) if len(pair) == 2 else pair[0]
+
+    def attend(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
+        """q: (B, streams * H, T, dim_heads); k, v: (B, streams * Hkv, S, dim_heads) -> (B, T, D)"""
+        if self.causal and q.shape[2] > 1:
+            past = mx.arange(k.shape[2]) <= mx.arange(q.shape[2])[:, None]
+            mask = past if mask is None else mask & past
+        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.dim_heads**-0.5, mask=mask)
+        if self.differential:
+            main, other = mx.split(out, 2, axis=1)
+            out = main - other
+        return self.to_out(out.swapaxes(1, 2).reshape(q.shape[0], q.shape[2], -1))
+
+    def scale_features(self, x: mx.array, valid: mx.array | None = None) -> mx.array:
+        """x: (B, T, D); valid: (B, T) -> x plus learned shares of its mean over time and of the rest."""
+        if "lambda_dc" not in self:
+            return x
+        if valid is None:
+            mean = x.mean(axis=1, keepdims=True)
+            return x + self.lambda_dc * mean + self.lambda_hf * (x - mean)
+        weight = valid[..., None].astype(x.dtype)
+        mean = (x * weight).sum(axis=1, keepdims=True) / mx.maximum(weight.sum(axis=1, keepdims=True), 1)
+        return x + (self.lambda_dc * mean + self.lambda_hf * (x - mean)) * weight
+
+
+class SelfAttention(Attention):
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.rope_dims = cfg.rope_dims
+        self.to_qkv = nn.Linear(cfg.dim, cfg.dim * (1 + 2 * self.streams), bias=False)
+
+    def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
+        """x: (B, T, D); mask: bool, (B, T) of valid positions or broadcastable to (B, H, T, T) -> (B, T, D)"""
+        q, k, v, *other = self.heads(self.to_qkv(x), 1 + 2 * self.streams)
+        q, k, v = (self.side_by_side(pair) for pair in ([q, *other[:1]], [k, *other[1:]], [v] * self.streams))
+        if "q_norm" in self:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.rope_dims:
+            q, k = (
+                mx.fast.rope(a, self.rope_dims, traditional=False, base=10000.0, scale=1.0, offset=0) for a in (q, k)
+            )
+        keys = mask is not None and mask.ndim == 2
+        out = self.attend(q, k, v, mask[:, None, None] if keys else mask)
+        return self.scale_features(out, mask if keys else None)
+
+
+class CrossAttention(Attention):
+    """Attention to a context; its keys and values do not change between sampling steps and are computed apart."""
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.to_q = nn.Linear(cfg.dim, cfg.dim * self.streams, bias=False)
+        self.to_kv = nn.Linear(cfg.context_dim, cfg.context_dim * (1 + self.streams), bias=False)
+
+    def keys_values(self, context: mx.array) -> KeysValues:
+        """context: (B, S, C) -> keys and values, (B, streams * Hkv, S, dim_heads) each"""
+        *k, v = self.heads(self.to_kv(context), 1 + self.streams)
+        k, v = self.side_by_side(k), self.side_by_side([v] * self.streams)
+        return (self.k_norm(k) if "k_norm" in self else k), v
+
+    def __call__(self, x: mx.array, keys_values: KeysValues) -> mx.array:
+        """x: (B, T, D) -> (B, T, D)"""
+        q = self.side_by_side(self.heads(self.to_q(x), self.streams))
+        if "q_norm" in self:
+            q = self.q_norm(q)
+        return self.scale_features(self.attend(q, *keys_values, mask=None))

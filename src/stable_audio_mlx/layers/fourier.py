@@ -1,0 +1,47 @@
+"""Fourier features of a scalar: [cos(2 pi t w), sin(2 pi t w)], with learned or fixed frequencies w."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+
+class LearnedFourier(nn.Module):
+    """Frequencies from the checkpoint, drawn from a normal distribution before training."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight = mx.random.normal((dim // 2, 1))
+
+    def __call__(self, t: float | mx.array) -> mx.array:
+        """t: number or (B,) -> (1 or B, dim), float32"""
+        t = mx.array(t, dtype=mx.float32).reshape(-1, 1)
+        phase = (2 * math.pi * t) * self.weight.astype(mx.float32).reshape(1, -1)
+        return mx.concatenate([mx.cos(phase), mx.sin(phase)], axis=-1)
+
+
+class ExpoFourier(nn.Module):
+    """Frequencies in geometric progression from ``low`` to ``high``.
+
+    The phase reaches 6e4 rad, where one rounding is 0.004 rad: it is rounded as the models were trained, in float32
+    and in this order, and only its sine and cosine are exact.
+    """
+
+    def __init__(self, dim: int, low: float = 0.5, high: float = 10000.0):
+        super().__init__()
+        half, span = dim // 2, np.float32(math.log(high) - math.log(low))
+        ramp = np.linspace(0, 1, half).astype(np.float32) * span + np.float32(math.log(low))
+        self._frequencies = np.exp(ramp.astype(np.float64)).astype(np.float32)
+
+    def __call__(self, t: float | mx.array) -> mx.array:
+        """t: number or (B,) -> (1 or B, dim), float32"""
+        if isinstance(t, mx.array):
+            phase = t.astype(mx.float32).reshape(-1, 1) * mx.array(self._frequencies) * (2 * math.pi)
+            return mx.concatenate([mx.cos(phase), mx.sin(phase)], axis=-1)
+        phase = np.float32(t) * self._frequencies * np.float32(2 * math.pi)
+        phase = phase.astype(np.float64)
+        return mx.array(np.concatenate([np.cos(phase), np.sin(phase)]).astype(np.float32)[None])
+
+
+FOURIER = {"learned": LearnedFourier, "expo": ExpoFourier}

@@ -1,0 +1,55 @@
+"""Normalisation layers of the transformers, over the last axis."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm whose bias (and scale) may be constants: kept in files, as in the checkpoints, but never trained."""
+
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
+        super().__init__(dim, eps=eps)
+        self._constants = [*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])]
+        self.freeze(keys=self._constants, recurse=False)
+
+    def unfreeze(self, *args, **kwargs):
+        super().unfreeze(*args, **kwargs)
+        self.freeze(keys=self._constants, recurse=False)
+        return self
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root mean square norm; the scale may be a constant."""
+
+    def __init__(self, dim: int, eps: float = 1e-5, fix_scale: bool = False):
+        super().__init__(dim, eps=eps)
+        self._constants = ["weight"] if fix_scale else []
+        self.freeze(keys=self._constants, recurse=False)
+
+    def unfreeze(self, *args, **kwargs):
+        super().unfreeze(*args, **kwargs)
+        self.freeze(keys=self._constants, recurse=False)
+        return self
+
+
+class DynamicTanh(nn.Module):
+    """``weight * tanh(alpha * x) + bias`` with one scalar alpha (https://arxiv.org/abs/2503.10622)."""
+
+    def __init__(self, dim: int, alpha: float = 4.0):
+        super().__init__()
+        self.alpha = mx.full((1,), alpha)
+        self.weight = mx.ones((dim,))
+        self.bias = mx.zeros((dim,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (..., D) -> (..., D)"""
+        return self.weight * mx.tanh(self.alpha * x) + self.bias
+
+
+class UnitNorm(nn.Module):
+    """``x / |x|``, without parameters."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (..., D) -> (..., D)"""
+        length = mx.linalg.norm(x.astype(mx.float32), axis=-1, keepdims=True)
+        return (x / mx.maximum(length, 1e-12)).astype(x.dtype)

@@ -1,0 +1,326 @@
+"""The one transformer block of Stable Audio Open, Stable Audio 3 and SAME, and the stack the diffusion models use."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import OptionError
+from .activations import GATES
+from .attention import QK_NORMS, CrossAttention, KeysValues, SelfAttention
+from .blocks import Blocks, mlp
+from .norms import DynamicTanh, LayerNorm, RMSNorm
+
+NORMS = ("layer_norm", "rms_norm", "dyt")
+
+# Names inside a block: stable-audio-tools -> ours.
+BLOCK_KEYS = [
+    (r"norm\.gamma$", "norm.weight"),
+    (r"norm\.beta$", "norm.bias"),
+    (r"\.to_local_embed\.(\d+)\.", r".to_local_embed.layers.\1."),
+    (r"\.ff\.ff\.(\d+)\.", r".ff.ff.layers.\1."),
+    (r"\.ff\.ff\.layers\.0\.1\.", ".ff.ff.layers.0.layers.1."),
+]
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One transformer block; every field is an axis on which models in stable-audio-tools' format differ."""
+
+    dim: int
+    dim_heads: int = 64
+    context_dim: int | None = None  # None: no cross attention
+    local_dim: int | None = None  # None: no local conditioning
+    adaln: bool = False
+    norm: str = "layer_norm"
+    norm_eps: float = 1e-5
+    norm_bias: bool = False
+    norm_fix_scale: bool = False
+    qk_norm: str = "none"
+    qk_norm_eps: float = 1e-6
+    differential: bool = False
+    causal: bool = False
+    feat_scale: bool = False
+    layer_scale: bool = False
+    conformer: bool = False
+    rope_dims: int = 32  # 0: no rotary positions
+    ff_mult: float = 4.0
+    ff_gate: str | None = "silu"  # None: a plain two-layer feed-forward
+    ff_bias: bool = True
+    ff_kernel: int = 1  # > 1: convolutions over time in place of the feed-forward's linear layers
+
+    def __post_init__(self):
+        if not 1 <= self.dim <= 16384 or not 1 <= self.dim_heads <= self.dim or self.dim % self.dim_heads:
+            raise ValueError(f"width {self.dim} cannot be split into heads of {self.dim_heads}")
+        if self.context_dim is not None:
+            kv_heads = self.context_dim // self.dim_heads
+            if not kv_heads or self.context_dim % self.dim_heads or (self.dim // self.dim_heads) % kv_heads:
+                raise ValueError(f"context width {self.context_dim} does not fit {self.dim // self.dim_heads} heads")
+        if self.rope_dims and (self.rope_dims % 2 or self.rope_dims > self.dim_heads):
+            raise ValueError(f"rotary positions need heads of at least {self.rope_dims}, got {self.dim_heads}")
+        for name, value, known in (
+            ("norm_type", self.norm, NORMS),
+            ("qk_norm", self.qk_norm, ("none", *QK_NORMS)),
+            ("ff gate", self.ff_gate, (None, *GATES)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is not supported, known: {', '.join(map(str, known))}")
+        if self.norm != "layer_norm" and self.norm_bias:
+            raise ValueError(f"norm_kwargs.bias does not go with norm_type {self.norm!r}")
+        if not 0 < self.ff_mult * self.dim <= 262144 or int(self.ff_mult * self.dim) < 1:
+            raise ValueError(f"ff_kwargs.mult {self.ff_mult} is out of range")
+        if not 1 <= self.ff_kernel <= 63 or self.ff_kernel % 2 == 0:
+            raise ValueError(f"ff_kwargs.conv_kernel_size {self.ff_kernel} must be odd and at most 63")
+        if not (0 <= self.norm_eps < 1 and 0 <= self.qk_norm_eps < 1):
+            raise ValueError("norm eps must be in [0, 1)")
+
+
+def make_norm(cfg: BlockConfig) -> nn.Module:
+    if cfg.norm == "layer_norm":
+        return LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
+    if cfg.norm == "rms_norm":
+        return RMSNorm(cfg.dim, cfg.norm_eps, cfg.norm_fix_scale)
+    return DynamicTanh(cfg.dim)
+
+
+def make_linear(dim_in: int, dim_out: int, bias: bool = True, kernel: int = 1) -> nn.Module:
+    if kernel == 1:
+        return nn.Linear(dim_in, dim_out, bias=bias)
+    return nn.Conv1d(dim_in, dim_out, kernel, padding=kernel // 2, bias=bias)
+
+
+class GatedLinear(nn.Module):
+    """Two projections, one gated by the other (SwiGLU, https://arxiv.org/abs/2002.05202); value first, gate second."""
+
+    def __init__(self, dim_in: int, dim_out: int, gate: str = "silu", kernel: int = 1):
+        super().__init__()
+        self.proj = make_linear(dim_in, dim_out * 2, kernel=kernel)
+        self.gate = gate
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, C) -> (B, T, C')"""
+        value, gate = mx.split(self.proj(x), 2, axis=-1)
+        return GATES[self.gate](value, gate)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, cfg: BlockConfig):
+        super().__init__()
+        inner, kernel = int(cfg.dim * cfg.ff_mult), cfg.ff_kernel
+        if cfg.ff_gate:
+            first = GatedLinear(cfg.dim, inner, cfg.ff_gate, kernel)
+        else:
+            first = nn.Sequential(nn.Identity(), make_linear(cfg.dim, inner, cfg.ff_bias, kernel), nn.SiLU())
+        # The identities keep the checkpoint's indices.
+        self.ff = nn.Sequential(first, nn.Identity(), make_linear(inner, cfg.dim, cfg.ff_bias, kernel))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, D) -> (B, T, D)"""
+        return self.ff(x)
+
+
+class Conformer(nn.Module):
+    """Convolution branch of the Conformer (https://arxiv.org/abs/2005.08100), layer norm in place of batch norm."""
+
+    def __init__(self, cfg: BlockConfig):
+        super().__init__()
+        self.in_norm = LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
+        self.pointwise_conv = nn.Conv1d(cfg.dim, cfg.dim, 1, bias=False)
+        self.glu = GatedLinear(cfg.dim, cfg.dim)
+        self.depthwise_conv = nn.Conv1d(cfg.dim, cfg.dim, 17, padding=8, groups=cfg.dim, bias=False)
+        self.mid_norm = LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
+        self.pointwise_conv_2 = nn.Conv1d(cfg.dim, cfg.dim, 1, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, D) -> (B, T, D)"""
+        x = self.depthwise_conv(self.glu(self.pointwise_conv(self.in_norm(x))))
+        return self.pointwise_conv_2(nn.silu(self.mid_norm(x)))
+
+
+class LayerScale(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.scale = mx.full((dim,), 1e-5)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, D) -> (B, T, D)"""
+        return x * self.scale
+
+
+class Modulation(NamedTuple):
+    """adaLN of one branch: ``gate * branch(norm(x) * scale + shift)``; (B, 1, D) each."""
+
+    scale: mx.array
+    shift: mx.array
+    gate: mx.array
+
+
+class TransformerBlock(nn.Module):
+    """Self attention, cross attention, convolution, local conditioning, feed-forward: each added to the residual."""
+
+    def __init__(self, cfg: BlockConfig):
+        super().__init__()
+        self.pre_norm = make_norm(cfg)
+        self.self_attn = SelfAttention(cfg)
+        if cfg.context_dim:
+            self.cross_attend_norm = make_norm(cfg)
+            self.cross_attn = CrossAttention(cfg)
+        if cfg.conformer:
+            self.conformer = Conformer(cfg)
+        if cfg.local_dim:
+            self.to_local_embed = mlp(cfg.local_dim, cfg.dim)
+        self.ff_norm = make_norm(cfg)
+        self.ff = FeedForward(cfg)
+        if cfg.adaln:
+            self.to_scale_shift_gate = mx.random.normal((6 * cfg.dim,)) * cfg.dim**-0.5
+        if cfg.layer_scale:
+            for name in ("self_attn", "cross_attn", "conformer", "ff"):
+                if name in self:
+                    setattr(self, f"{name}_scale", LayerScale(cfg.dim))
+
+    def __call__(
+        self,
+        x: mx.array,
+        keys_values: KeysValues | None = None,
+        modulation: tuple[Modulation, Modulation] | None = None,
+        local: mx.array | None = None,
+        mask: mx.array | None = None,
+    ) -> mx.array:
+        """x: (B, T, D); keys_values: of ``cross_attn``; local: broadcastable to (B, T, D); mask: as SelfAttention"""
+        attn_mod, ff_mod = modulation or (None, None)
+        x = x + self.branch("self_attn", self.pre_norm(x), attn_mod, mask)
+        if keys_values is not None:
+            x = x + self.branch("cross_attn", self.cross_attend_norm(x), None, keys_values)
+        if "conformer" in self:
+            x = x + self.branch("conformer", x, None)
+        if local is not None:
+            x = x + local
+        return x + self.branch("ff", self.ff_norm(x), ff_mod)
+
+    def branch(self, name: str, x: mx.array, modulation: Modulation | None, *args) -> mx.array:
+        """One residual branch with its modulation and layer scale. x: (B, T, D) -> (B, T, D)"""
+        if modulation is not None:
+            x = x * modulation.scale + modulation.shift
+        x = self[name](x, *args)
+        if modulation is not None:
+            x = x * modulation.gate
+        return self[f"{name}_scale"](x) if f"{name}_scale" in self else x
+
+
+class SinusoidalPositions(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.scale = mx.full((1,), dim**-0.5)
+        self._frequencies = 10000.0 ** -(mx.arange(dim // 2) / (dim // 2))
+
+    def __call__(self, length: int) -> mx.array:
+        """-> (length, D)"""
+        phase = mx.arange(length)[:, None] * self._frequencies
+        return mx.concatenate([mx.sin(phase), mx.cos(phase)], axis=-1).astype(self.scale.dtype) * self.scale
+
+
+class LearnedPositions(nn.Module):
+    def __init__(self, dim: int, max_length: int):
+        super().__init__()
+        self.emb = nn.Embedding(max_length, dim)
+
+    def __call__(self, length: int) -> mx.array:
+        """-> (length, D)"""
+        table = self.emb.weight
+        if length > table.shape[0]:
+            raise OptionError(f"{length} latents and tokens are more than the {table.shape[0]} positions of the model")
+        return table[:length] * table.shape[1] ** -0.5
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """A stack of equal blocks between two projections."""
+
+    block: BlockConfig
+    depth: int
+    dim_in: int
+    dim_out: int
+    num_memory_tokens: int = 0
+    cross_depth: int | None = None  # only the first so many blocks have cross attention; None: all
+    sinusoidal_positions: bool = False
+    learned_positions: int = 0  # length of the table; 0: none
+
+
+class Transformer(Blocks):
+    """Projection in, memory tokens, blocks, projection out."""
+
+    def __init__(self, cfg: StackConfig):
+        super().__init__()
+        dim, no_cross = cfg.block.dim, replace(cfg.block, context_dim=None)
+        self.project_in = nn.Linear(cfg.dim_in, dim, bias=False)
+        self.project_out = nn.Linear(dim, cfg.dim_out, bias=False)
+        if cfg.num_memory_tokens:
+            self.memory_tokens = mx.random.normal((cfg.num_memory_tokens, dim))
+        if cfg.learned_positions:
+            self.pos_emb = LearnedPositions(dim, cfg.learned_positions + cfg.num_memory_tokens)
+        elif cfg.sinusoidal_positions:
+            self.pos_emb = SinusoidalPositions(dim)
+        if cfg.block.adaln:
+            self.global_cond_embedder = mlp(dim, dim, 6 * dim)
+        cross_depth = cfg.depth if cfg.cross_depth is None else cfg.cross_depth
+        self.add_blocks(cfg.depth, lambda i: TransformerBlock(cfg.block if i < cross_depth else no_cross))
+
+    @property
+    def num_memory_tokens(self) -> int:
+        return self.memory_tokens.shape[0] if "memory_tokens" in self else 0
+
+    def keys_values(self, context: mx.array) -> list[KeysValues | None]:
+        """context: (B, S, C) -> keys and values of every block that has cross attention"""
+        return [b.cross_attn.keys_values(context) if "cross_attn" in b else None for b in self.blocks]
+
+    def local_embeds(self, local: mx.array) -> list[mx.array]:
+        """local: (B, T, L) -> (B, T, D) for every block"""
+        return [b.to_local_embed(local) for b in self.blocks]
+
+    def modulation_table(self) -> mx.array:
+        """What each block adds to the modulation. -> (N blocks, 6 D)"""
+        return mx.stack([b.to_scale_shift_gate for b in self.blocks])
+
+    def modulations(self, embed: mx.array, table: mx.array) -> list[tuple[Modulation, Modulation]]:
+        """embed: (B, D); table: of ``modulation_table`` -> modulation of attention and feed-forward for every block"""
+        m = self.global_cond_embedder(embed)[None, :, None] + table[:, None, None]
+        scale, shift, gate = mx.moveaxis(m.reshape(*m.shape[:3], 2, 3, -1), 4, 0)
+        scale, gate = 1 + scale, mx.sigmoid(1 - gate)
+        return [
+            tuple(Modulation(*(a[i, :, :, j] for a in (scale, shift, gate))) for j in (0, 1)) for i in range(self.depth)
+        ]
+
+    def __call__(
+        self,
+        x: mx.array,
+        keys_values: list | None = None,
+        modulations: list | None = None,
+        local: list | None = None,
+        prepend: mx.array | None = None,
+        mask: mx.array | None = None,
+    ) -> mx.array:
+        """x: (B, T, dim_in); prepend: (B, P, D); local: (B, T or 1, D) each; mask: (B, T) -> (B, P + T, dim_out)"""
+        x = self.project_in(x)
+        batch, length = x.shape[:2]
+        if prepend is not None:
+            x = mx.concatenate([prepend, x], axis=1)
+        memory = self.num_memory_tokens
+        if memory:
+            tokens = mx.broadcast_to(self.memory_tokens, (batch, *self.memory_tokens.shape))
+            x = mx.concatenate([tokens, x], axis=1)
+        lead = x.shape[1] - length
+        if "pos_emb" in self:
+            x = x + self.pos_emb(x.shape[1])
+        if mask is not None:
+            mask = mx.concatenate([mx.ones((batch, lead), dtype=mx.bool_), mask], axis=1)
+        none = [None] * self.depth
+        for block, kv, m, e in zip(self.blocks, keys_values or none, modulations or none, local or none, strict=True):
+            x = block(x, kv, m, None if e is None else after(lead, e, length), mask)
+        return self.project_out(x[:, memory:])
+
+
+def after(lead: int, local: mx.array, length: int) -> mx.array:
+    """local: (B, length or 1, D) -> (B, lead + length, D), zero over the tokens in front"""
+    local = mx.broadcast_to(local, (local.shape[0], length, local.shape[2]))
+    return mx.pad(local, [(0, 0), (lead, 0), (0, 0)])
