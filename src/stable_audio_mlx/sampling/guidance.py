@@ -1,0 +1,101 @@
+"""What stands between network and solver: classifier-free guidance, and regions of a clip that are kept.
+
+Everything happens in velocity space, where it needs no division by the noise level: with x_t = alpha x0 + sigma noise
+an estimate x0 = alpha x - sigma v (alpha = 1 for flow models) is affine in v, so a difference of estimates is -sigma
+times the difference of velocities.  Arrays are (B, T, C).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from .solvers import Velocity, alpha_sigma
+
+Pair = Callable[[mx.array, float], tuple[mx.array, mx.array]]
+Shares = Callable[[float], tuple[float, float]]
+
+
+def flow_shares(t: float) -> tuple[float, float]:
+    """(alpha, sigma) of ``x0 = alpha x - sigma v`` for a flow model."""
+    return 1.0, t
+
+
+# objective -> (alpha, sigma) of the estimate x0 = alpha x - sigma v
+SHARES: dict[str, Shares] = {"v": alpha_sigma, "rectified_flow": flow_shares, "rf_denoiser": flow_shares}
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A guided velocity: ``pair`` is one batched call for (conditional, unconditional), ``single`` only the former.
+
+    scale 1 turns guidance off, as does a sigma outside ``interval``; then ``single`` is called.  ``apg`` 1 keeps only
+    the part of the difference orthogonal to the estimate (Sadat et al. 2024), 0 is plain guidance; ``norm_threshold``
+    limits the L2 norm of the difference of estimates, ``rescale`` pulls the standard deviation over channels towards
+    that of the conditional output (Lin et al. 2023).  ``mask`` (B, T, 1) is 1 on valid frames.
+    """
+
+    single: Velocity
+    pair: Pair
+    shares: Shares
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0
+    apg: float = 0.0
+    norm_threshold: float = 0.0
+    mask: mx.array | None = None
+
+    def __call__(self, x: mx.array, t: float) -> mx.array:
+        return self.both(x, t)[0]
+
+    def both(self, x: mx.array, t: float) -> tuple[mx.array, mx.array]:
+        """(guided, unconditional) velocities; twice the conditional one where guidance is off."""
+        alpha, sigma = self.shares(t)
+        if self.scale == 1 or not self.interval[0] <= sigma <= self.interval[1]:
+            v = self.single(x, t)
+            return v, v
+        cond, uncond = self.pair(x, t)
+        difference = cond - uncond
+        if self.norm_threshold > 0:
+            norm = sigma * mx.sqrt(self._dot(difference, difference))
+            difference = difference * mx.minimum(1.0, self.norm_threshold / norm)
+        if self.apg > 0:
+            estimate = alpha * x - sigma * cond
+            along = self._dot(difference, estimate) / mx.maximum(self._dot(estimate, estimate), 1e-16)
+            difference = difference - self.apg * along * self._valid(estimate)
+        guided = cond + (self.scale - 1) * difference
+        if self.rescale:
+            ratio = mx.std(cond, axis=-1, keepdims=True, ddof=1) / mx.std(guided, axis=-1, keepdims=True, ddof=1)
+            guided = guided * (self.rescale * ratio + (1 - self.rescale))
+        return guided, uncond
+
+    def _valid(self, a: mx.array) -> mx.array:
+        return a if self.mask is None else a * self.mask
+
+    def _dot(self, a: mx.array, b: mx.array) -> mx.array:
+        """Inner product of each clip over its valid frames, in float32: (B, 1, 1)."""
+        product = a.astype(mx.float32) * b.astype(mx.float32)
+        return mx.sum(self._valid(product), axis=(1, 2), keepdims=True)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A velocity that leads the frames where ``keep`` (1, T, 1) is 1 to ``known`` (B, T, C), whatever the solver.
+
+    There the estimate of the clean signal is replaced by the known one, so that x stays the known latents at each
+    noise level: replacement inpainting (RePaint, Lugmayr et al. 2022) for models without inpainting inputs.
+    """
+
+    velocity: Guided
+    known: mx.array
+    keep: mx.array
+    shares: Shares
+
+    def __call__(self, x: mx.array, t: float) -> mx.array:
+        return self.both(x, t)[0]
+
+    def both(self, x: mx.array, t: float) -> tuple[mx.array, mx.array]:
+        alpha, sigma = self.shares(t)
+        to_known = (alpha * x - self.known) * (1 / max(sigma, 1e-3))
+        guided, plain = self.velocity.both(x, t)
+        return mx.where(self.keep, to_known, guided), mx.where(self.keep, to_known, plain)
