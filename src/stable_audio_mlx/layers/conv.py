@@ -1,0 +1,137 @@
+"""One-dimensional convolutions in the forms that every back end runs fast, and what a tile of their output needs.
+
+Weights are (Out, K, In), as MLX and the converted files keep them.  A transposed convolution never becomes an MLX
+transposed convolution: on Metal that is a convolution over a zero-stuffed input, on the CPU a scalar loop.
+"""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..cpu import fast_forms
+
+
+def shifted_products(x: mx.array, weight: mx.array, bias: mx.array | None, dilation: int, padding: int) -> mx.array:
+    """Convolution of stride 1 as one matrix product per tap.  x: (B, L, C) -> (B, L + 2 padding - reach, Out)"""
+    taps = weight.swapaxes(0, 1)
+    length = x.shape[1] + 2 * padding - dilation * (len(taps) - 1)
+    if padding:
+        x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])
+    y = bias
+    for i in range(len(taps)):
+        part, tap = x[:, i * dilation : i * dilation + length], taps[i].T
+        y = part @ tap if y is None else mx.addmm(y, part, tap)
+    return y
+
+
+def polyphase_products(x: mx.array, weight: mx.array, bias: mx.array | None, padding: int) -> mx.array:
+    """Transposed convolution with K = 2 stride as two matrix products: each output sample sees two input frames.
+
+    x: (B, T, C) -> (B, (T + 1) stride - 2 padding, Out)
+    """
+    out, kernel, channels = weight.shape
+    stride = kernel // 2
+    taps = weight.swapaxes(0, 1).reshape(2, stride * out, channels)
+    x = mx.pad(x, [(0, 0), (1, 1), (0, 0)])
+    y = x[:, :-1] @ taps[1].T if bias is None else mx.addmm(mx.tile(bias, (stride,)), x[:, :-1], taps[1].T)
+    y = mx.addmm(y, x[:, 1:], taps[0].T).reshape(len(x), -1, out)
+    return y[:, padding : y.shape[1] - padding]
+
+
+class Conv1d(nn.Conv1d):
+    """``mx.conv1d``, or shifted matrix products where that is the faster form of the same numbers.
+
+    On a Linux CPU MLX runs a dilated convolution in a scalar loop and expands an undilated one K times in memory.
+    """
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, L, C) -> (B, L', Out)"""
+        if fast_forms() and self.stride == 1:
+            return shifted_products(x, self.weight, self.get("bias"), self.dilation, self.padding)
+        return super().__call__(x)
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames [start, stop) that the output frames [start, stop) are made of."""
+        last = (stop - 1) * self.stride - self.padding + self.dilation * (self.weight.shape[1] - 1)
+        return start * self.stride - self.padding, last + 1
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    """Upsampling by ``stride`` with a kernel of twice that, the two-tap polyphase form on every back end.
+
+    Exact for odd strides too, where padding ceil(stride / 2) makes the output one sample shorter than T * stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, bias: bool = True):
+        super().__init__(in_channels, out_channels, 2 * stride, stride, padding=(stride + 1) // 2, bias=bias)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, C) -> (B, T * stride - stride % 2, Out)"""
+        return polyphase_products(x, self.weight, self.get("bias"), self.padding)
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the output samples [start, stop) are made of."""
+        return (start + self.padding) // self.stride - 1, (stop - 1 + self.padding) // self.stride + 1
+
+
+class NearestUpsample(nn.Module):
+    """Repeat each frame, then a convolution that keeps the length (one frame less padding on the left, as 'same')."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.conv = Conv1d(in_channels, out_channels, 2 * stride, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, T, C) -> (B, T * stride, Out)"""
+        x = mx.repeat(x, self.stride, axis=1)
+        return self.conv(mx.pad(x, [(0, 0), (self.stride - 1, self.stride), (0, 0)]))
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the output samples [start, stop) are made of."""
+        return (start - self.stride + 1) // self.stride, (stop - 1 + self.stride) // self.stride + 1
+
+
+class Chain(nn.Module):
+    """Modules one after the other, kept in a list under the name that the checkpoint gives it."""
+
+    NAME = "layers"
+
+    def __init__(self, *modules: nn.Module):
+        super().__init__()
+        self[self.NAME] = list(modules)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, L, C) -> (B, L', C')"""
+        for module in self[self.NAME]:
+            x = module(x)
+        return x
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the output frames [start, stop) are made of."""
+        return chain_reach(self[self.NAME], start, stop)
+
+
+def chain_reach(modules: list[nn.Module], start: int, stop: int) -> tuple[int, int]:
+    """The input frames of a chain that its output frames [start, stop) are made of; pointwise modules add none."""
+    for module in reversed(modules):
+        reach = getattr(module, "reach", None)
+        if reach is not None:
+            start, stop = reach(start, stop)
+    return start, stop
+
+
+def lay_out_weights(module: nn.Module) -> None:
+    """Put the taps of every convolution one after the other in memory, where matrix products read them.
+
+    The parameters keep their shape (Out, K, In), as transposed views of the new arrays, so there is one copy of each;
+    values, saving and training stay what they were.  Does nothing where MLX's own convolutions are used.
+    """
+    for child in module.modules():
+        used = isinstance(child, ConvTranspose1d) or (
+            isinstance(child, Conv1d) and fast_forms() and child.stride == 1 and child.weight.shape[1] > 1
+        )
+        if used:
+            taps = mx.contiguous(child.weight.swapaxes(0, 1))
+            mx.eval(taps)
+            child.weight = taps.swapaxes(0, 1)
+            mx.eval(child.weight)
