@@ -21,6 +21,16 @@ class LearnedFourier(nn.Module):
         return mx.concatenate([mx.cos(phase), mx.sin(phase)], axis=-1)
 
 
+def unit_ramp(n: int) -> np.ndarray:
+    """From 0 to 1 in n values, rounded as ``torch.linspace`` does: a float32 step, counted from the nearer end."""
+    step, i = float(np.float32(1) / np.float32(max(n - 1, 1))), np.arange(n)
+    return np.where(i < n // 2, i * step, 1 - (n - 1 - i) * step).astype(np.float32)
+
+
+# PyTorch's float32 exp rounds five of the 128 frequencies of the released models the other way: down (0) or up (inf).
+PYTORCH_ROUNDING = {26: 0, 27: np.inf, 44: np.inf, 86: 0, 124: np.inf}
+
+
 class ExpoFourier(nn.Module):
     """Frequencies in geometric progression from ``low`` to ``high``.
 
@@ -31,8 +41,11 @@ class ExpoFourier(nn.Module):
     def __init__(self, dim: int, low: float = 0.5, high: float = 10000.0):
         super().__init__()
         half, span = dim // 2, np.float32(math.log(high) - math.log(low))
-        ramp = np.linspace(0, 1, half).astype(np.float32) * span + np.float32(math.log(low))
-        self._frequencies = np.exp(ramp.astype(np.float64)).astype(np.float32)
+        exponent = unit_ramp(half) * span + np.float32(math.log(low))
+        self._frequencies = np.exp(exponent.astype(np.float64)).astype(np.float32)
+        if (dim, low, high) == (256, 0.5, 10000.0):
+            for i, towards in PYTORCH_ROUNDING.items():
+                self._frequencies[i] = np.nextafter(self._frequencies[i], np.float32(towards))
 
     def __call__(self, t: float | mx.array) -> mx.array:
         """t: number or (B,) -> (1 or B, dim), float32"""

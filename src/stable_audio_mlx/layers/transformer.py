@@ -48,7 +48,7 @@ class BlockConfig:
     ff_mult: float = 4.0
     ff_gate: str | None = "silu"  # None: a plain two-layer feed-forward
     ff_bias: bool = True
-    ff_kernel: int = 1  # > 1: convolutions over time in place of the feed-forward's linear layers
+    ff_kernel: int = 1  # > 1: convolutions over time in place of the feed-forward's linear layers, but for a gated one
 
     def __post_init__(self):
         if not 1 <= self.dim <= 16384 or not 1 <= self.dim_heads <= self.dim or self.dim % self.dim_heads:
@@ -93,9 +93,9 @@ def make_linear(dim_in: int, dim_out: int, bias: bool = True, kernel: int = 1) -
 class GatedLinear(nn.Module):
     """Two projections, one gated by the other (SwiGLU, https://arxiv.org/abs/2002.05202); value first, gate second."""
 
-    def __init__(self, dim_in: int, dim_out: int, gate: str = "silu", kernel: int = 1):
+    def __init__(self, dim_in: int, dim_out: int, gate: str = "silu"):
         super().__init__()
-        self.proj = make_linear(dim_in, dim_out * 2, kernel=kernel)
+        self.proj = nn.Linear(dim_in, dim_out * 2)
         self.gate = gate
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -109,7 +109,7 @@ class FeedForward(nn.Module):
         super().__init__()
         inner, kernel = int(cfg.dim * cfg.ff_mult), cfg.ff_kernel
         if cfg.ff_gate:
-            first = GatedLinear(cfg.dim, inner, cfg.ff_gate, kernel)
+            first = GatedLinear(cfg.dim, inner, cfg.ff_gate)
         else:
             first = nn.Sequential(nn.Identity(), make_linear(cfg.dim, inner, cfg.ff_bias, kernel), nn.SiLU())
         # The identities keep the checkpoint's indices.
