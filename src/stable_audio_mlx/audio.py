@@ -1,0 +1,164 @@
+"""Sound in and out: files, sample rates, channels.  Arrays here are NumPy float32 of shape (channels, samples)."""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import AudioError, OptionError
+
+# File extension -> (libsndfile's format, subtype); .wav is written here, so that the same sound gives the same bytes.
+FORMATS = {
+    ".wav": ("WAV", "FLOAT"),
+    ".flac": ("FLAC", "PCM_24"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+MAX_CHANNELS = 64
+FLOAT = 3  # WAVE_FORMAT_IEEE_FLOAT
+
+
+def read(path: str | Path) -> tuple[np.ndarray, int]:
+    """(audio (C, L), sample rate) of any file that libsndfile reads; AudioError says what is wrong with it."""
+    import soundfile
+
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: no such audio file")
+    try:
+        data, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
+    return check(data.T, rate, str(path)), rate
+
+
+def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
+    """``audio`` (C, L) or (L,), of NumPy, MLX or nested lists, as float32 (C, L); AudioError if it cannot be sound."""
+    array = np.asarray(audio, dtype=np.float32)
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2:
+        raise AudioError(f"{where}: expected (channels, samples), got shape {array.shape}")
+    if array.shape[0] == 0 or array.shape[1] == 0:
+        raise AudioError(f"{where}: is empty")
+    if array.shape[0] > MAX_CHANNELS:
+        raise AudioError(f"{where}: {array.shape[0]} channels; is it (samples, channels)? Expected (channels, samples)")
+    if not np.isfinite(array).all():
+        raise AudioError(f"{where}: holds values that are not finite (NaN or infinity)")
+    if not 1 <= rate <= 1_000_000:
+        raise AudioError(f"{where}: a sample rate of {rate:g} Hz cannot be used")
+    return array
+
+
+def resample(audio: np.ndarray, rate: float, target: float) -> np.ndarray:
+    """``audio`` (C, L) at another sample rate, by soxr at high quality."""
+    if rate == target:
+        return audio
+    import soxr
+
+    return np.ascontiguousarray(soxr.resample(audio.T, rate, target, quality="HQ").T, dtype=np.float32)
+
+
+def match_channels(audio: np.ndarray, channels: int) -> np.ndarray:
+    """``audio`` (C, L) with ``channels`` channels: mean for mono, a mono source in each, else the first ones.
+
+    AudioError where a source has fewer channels than wanted, but is not mono.
+    """
+    have = audio.shape[0]
+    if have == channels:
+        return audio
+    if channels == 1:
+        return audio.mean(axis=0, keepdims=True)
+    if have == 1:
+        return np.repeat(audio, channels, axis=0)
+    if have > channels:
+        return audio[:channels]
+    raise AudioError(f"audio: {have} channels, but the model needs {channels}")
+
+
+def prepare(audio: Any, rate: float, target: float, channels: int, where: str = "audio") -> np.ndarray:
+    """Any sound as a model takes it: float32 (channels, samples) at the rate ``target``."""
+    return match_channels(resample(check(audio, rate, where), rate, target), channels)
+
+
+def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
+    """``audio`` (C, L) cut, or padded with silence, on the right."""
+    return np.pad(audio[:, :samples], ((0, 0), (0, max(samples - audio.shape[1], 0))))
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: ``peak`` of the sound (full scale is 1) and the one ``gain`` it was given to fit the format."""
+
+    path: Path
+    peak: float
+    gain: float
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> Path:
+    """``path`` if a file can be written there; OptionError otherwise.  Makes the folder."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise OptionError(f"{path}: unknown audio format {path.suffix!r}; use one of {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path}: exists already; choose another name or pass --overwrite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: cannot be written to")
+    return path
+
+
+def write(path: str | Path, audio: Any, rate: int, overwrite: bool = False) -> Written:
+    """Write ``audio`` (C, L) in the format of the extension; the file appears only when it is complete.
+
+    Float WAV keeps peaks over full scale; for other formats the whole sound is turned down to fit, never clipped.
+    """
+    path = check_output(path, overwrite)
+    audio = check(audio, rate, str(path))
+    peak = float(np.abs(audio).max())
+    gain = 1.0
+    part = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    try:
+        if path.suffix.lower() == ".wav":
+            part.write_bytes(wav_bytes(audio, rate))
+        else:
+            gain = min(1.0, 1 / peak) if peak else 1.0
+            _write_with_libsndfile(part, audio * np.float32(gain), rate)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return Written(path, peak, gain)
+
+
+def wav_bytes(audio: np.ndarray, rate: int) -> bytes:
+    """A float32 WAV file (RIFF: fmt, fact, data) of ``audio`` (C, L); the same sound gives the same bytes."""
+    channels, samples = audio.shape
+    size = 4 * channels * samples
+    if size > 2**32 - 100:
+        raise AudioError(f"{samples} samples in {channels} channels are too long for a WAV file; write .flac")
+    fmt = struct.pack("<HHIIHHH", FLOAT, channels, rate, rate * channels * 4, channels * 4, 32, 0)
+    chunks = b"".join(
+        (
+            b"WAVE",
+            b"fmt " + struct.pack("<I", len(fmt)) + fmt,
+            b"fact" + struct.pack("<II", 4, samples),
+            b"data" + struct.pack("<I", size),
+        )
+    )
+    samples_first = np.ascontiguousarray(audio.T, dtype="<f4")
+    return b"RIFF" + struct.pack("<I", len(chunks) + size) + chunks + samples_first.tobytes()
+
+
+def _write_with_libsndfile(path: Path, audio: np.ndarray, rate: int) -> None:
+    import soundfile
+
+    container, subtype = FORMATS[path.suffix.lower()]
+    try:
+        soundfile.write(str(path), audio.T, rate, format=container, subtype=subtype)
+    except soundfile.LibsndfileError as error:
+        raise OptionError(f"{path.suffix}: cannot hold this sound ({error.error_string.rstrip('.')})") from None

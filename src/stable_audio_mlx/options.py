@@ -1,0 +1,244 @@
+"""What a generation can be asked for: one dataclass for the command line, the Python API and the server.
+
+Only the standard library is imported here, since this module is read before the arguments of a command are parsed.
+"""
+
+import math
+import numbers
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from .errors import OptionError
+
+Audio = tuple[Any, int]  # (array of shape (channels, samples), sample rate in Hz)
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Options of one run; None stands for the model's own value.  OptionError for what no model could do.
+
+    Lists make a batch: ``prompt``, ``negative_prompt``, ``seconds`` and ``seed`` are each one value or one per clip.
+    """
+
+    prompt: str | Sequence[str] = ""
+    negative_prompt: str | Sequence[str] | None = None
+    seconds: float | Sequence[float] | None = None  # None: the whole window of the model, at most 30 s
+    steps: int | None = None
+    cfg_scale: float | None = None  # 1 turns guidance off
+    sampler: str | None = None
+    seed: int | Sequence[int] | None = None  # None or -1: chosen and reported; clip k of a batch gets seed + k
+    batch_size: int | None = None
+    init_audio: Audio | None = None  # a sound to vary
+    init_noise_level: float | None = None  # how much: 0 to 1 for flow models, sigma for v models
+    inpaint: Sequence[tuple[float, float]] | None = None  # (start, end) in seconds of what is made anew
+    inpaint_audio: Audio | None = None  # None: init_audio
+    lora: Sequence[tuple[str, float]] = ()  # (path, strength)
+    apg_scale: float | None = None  # 0 plain guidance, 1 only what is orthogonal to the estimate
+    cfg_rescale: float = 0.0
+    cfg_interval: tuple[float, float] = (0.0, 1.0)
+    cfg_norm_threshold: float = 0.0
+    sigma_min: float | None = None  # v models
+    sigma_max: float | None = None
+    sigmas: Sequence[float] | None = None  # an explicit schedule of steps + 1 levels
+    headroom_seconds: float = 6.0  # made beyond the end where the model masks padding (Stable Audio 3)
+    noise: Any = None  # (B, latent channels, T): instead of the seed's
+    step_noise: Any = None  # one such array for each draw of a stochastic sampler
+    return_latents: bool = False
+
+    def __post_init__(self):
+        for name in ("seconds", "steps", "batch_size"):
+            for value in as_list(getattr(self, name)):
+                require(name, number(value) and value > 0, "must be positive", value)
+        for name in ("steps", "batch_size"):
+            value = getattr(self, name)
+            require(name, value is None or whole(value), "must be a whole number up to 10000", value)
+        for name in ("cfg_scale", "init_noise_level", "cfg_norm_threshold", "headroom_seconds"):
+            value = getattr(self, name)
+            require(name, value is None or (number(value) and value >= 0), "must not be negative", value)
+        for name in ("apg_scale", "cfg_rescale"):
+            value = getattr(self, name)
+            require(name, value is None or (number(value) and 0 <= value <= 1), "must be between 0 and 1", value)
+        for name in ("prompt", "negative_prompt"):
+            for value in as_list(getattr(self, name)):
+                require(name, isinstance(value, str), "must be text", value)
+        for value in as_list(self.seed):
+            require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 on", value)
+        self._check_levels()
+        self._check_sources()
+
+    def _check_levels(self) -> None:
+        for name in ("sigma_min", "sigma_max"):
+            value = getattr(self, name)
+            require(name, value is None or (number(value) and value > 0), "must be positive", value)
+        if self.sigma_min and self.sigma_max:
+            require("sigma_min", self.sigma_min < self.sigma_max, "must be below sigma_max", self.sigma_min)
+        low, high = self.cfg_interval
+        require("cfg_interval", number(low) and number(high) and low <= high, "must be (low, high)", self.cfg_interval)
+        if self.sigmas is not None:
+            levels = list(self.sigmas)
+            pairs = list(zip(levels, levels[1:], strict=False))
+            falling = bool(pairs) and all(number(a) and number(b) and a > b >= 0 for a, b in pairs)
+            require("sigmas", falling, "must be at least two falling levels, none negative", levels)
+            require("steps", self.steps in (None, len(levels) - 1), f"but sigmas has {len(levels)} levels", self.steps)
+
+    def _check_sources(self) -> None:
+        source = self.inpaint_audio or self.init_audio
+        require("inpaint", not self.inpaint or source is not None, "needs inpaint_audio or init_audio", self.inpaint)
+        if self.inpaint_audio is not None and not self.inpaint:
+            raise OptionError("inpaint_audio needs inpaint=[(start, end), ...]: the seconds to make anew")
+        if self.init_noise_level is not None and self.init_audio is None:
+            raise OptionError("init_noise_level needs init_audio: the sound to vary")
+        for start, end in self.inpaint or ():
+            good = number(start) and number(end) and 0 <= start < end
+            require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", (start, end))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a model is meant to be sampled with."""
+
+    sampler: str
+    steps: int
+    cfg_scale: float
+    init_noise_level: float
+    sigma_min: float = 0.3
+    sigma_max: float = 1.0
+
+
+# Model cards and the reference user interface; v: the recipe of stable-audio-open-1.0.
+PRESETS = {
+    "rf_denoiser": Preset("pingpong", steps=8, cfg_scale=1.0, init_noise_level=0.7),
+    "rectified_flow": Preset("euler", steps=50, cfg_scale=7.0, init_noise_level=0.7),
+    "v": Preset("dpmpp-3m-sde", steps=100, cfg_scale=7.0, init_noise_level=5.0, sigma_max=500.0),
+}
+# Without text there is nothing to guide towards.
+UNCONDITIONAL = Preset("v-ddim", steps=100, cfg_scale=1.0, init_noise_level=0.7)
+DDIM_SIGMA_MAX = 1.0  # v-ddim runs over t in 0 to 1
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What has to be known of a model to complete the options; ``window`` is the longest clip in samples."""
+
+    objective: str
+    sample_rate: int
+    window: int
+    guidable: bool = True
+    stable_audio_3: bool = False
+    defaults: Mapping[str, Any] | None = None  # the model's own, over the preset: steps, cfg_scale, sampler, seconds
+
+    @property
+    def preset(self) -> Preset:
+        preset = PRESETS[self.objective] if self.guidable or self.objective != "v" else UNCONDITIONAL
+        own = {k: v for k, v in (self.defaults or {}).items() if k in {f.name for f in fields(Preset)}}
+        return replace(preset, **own)
+
+    @property
+    def longest(self) -> float:
+        return self.window / self.sample_rate
+
+    @property
+    def default_seconds(self) -> float:
+        """The whole window in whole seconds, as the number conditioners are trained, but no more than 30 at first."""
+        own = (self.defaults or {}).get("seconds")
+        limit = self.longest if not self.stable_audio_3 else min(self.longest, 30.0)
+        return own or (float(math.floor(limit)) if limit >= 1 else limit)
+
+
+def complete(options: GenerateOptions, facts: ModelFacts) -> GenerateOptions:
+    """The options with the model's own values filled in, lists at batch length and seeds chosen.
+
+    Raises OptionError for what this model cannot do, above all for more seconds than it has.
+    """
+    preset, batch = facts.preset, batch_length(options)
+    seconds = spread("seconds", facts.default_seconds if options.seconds is None else options.seconds, batch)
+    for value in seconds:
+        if value > facts.longest + 1e-6:
+            limit = math.floor(facts.longest * 100) / 100
+            raise OptionError(f"seconds: {value:g} is more than this model can make; the limit is {limit:g} seconds")
+    sampler = options.sampler or preset.sampler
+    varied = options.init_audio is not None and not (options.inpaint and options.init_noise_level is None)
+    filled = replace(
+        options,
+        prompt=spread("prompt", options.prompt, batch),
+        negative_prompt=spread("negative_prompt", options.negative_prompt, batch) or None,
+        seconds=[float(s) for s in seconds],
+        steps=len(options.sigmas) - 1 if options.sigmas else options.steps or preset.steps,
+        cfg_scale=preset.cfg_scale if options.cfg_scale is None else options.cfg_scale,
+        sampler=sampler,
+        seed=seeds(options.seed, batch),
+        batch_size=batch,
+        apg_scale=float(facts.stable_audio_3) if options.apg_scale is None else options.apg_scale,
+        sigma_min=options.sigma_min or preset.sigma_min,
+        sigma_max=options.sigma_max or (DDIM_SIGMA_MAX if sampler.startswith("v-ddim") else preset.sigma_max),
+        init_noise_level=first_given(options.init_noise_level, preset.init_noise_level) if varied else None,
+        inpaint_audio=(options.inpaint_audio or options.init_audio) if options.inpaint else None,
+    )
+    if not facts.guidable and options.cfg_scale not in (None, 1):
+        raise OptionError("cfg_scale: this model has no text or other condition to guide with; leave it out")
+    if varied and facts.objective != "v" and not 0 < filled.init_noise_level <= 1:
+        raise OptionError(f"init_noise_level: {filled.init_noise_level:g}; this model takes more than 0 and at most 1")
+    if varied and filled.init_noise_level == 0:
+        raise OptionError("init_noise_level: 0 would change nothing")
+    if varied and filled.init_noise_level <= filled.sigma_min:
+        filled = replace(filled, sigma_min=filled.init_noise_level / 10)
+    return filled
+
+
+def batch_length(options: GenerateOptions) -> int:
+    """Clips of a run: what lists, noise and batch_size agree on; OptionError where they do not."""
+    lengths = {
+        name: len(value)
+        for name in ("prompt", "negative_prompt", "seconds", "seed")
+        if isinstance(value := getattr(options, name), list | tuple) and len(value) != 1
+    }
+    if options.noise is not None and options.noise.shape[0] != 1:
+        lengths["noise"] = options.noise.shape[0]
+    if options.batch_size is not None:
+        lengths["batch_size"] = options.batch_size
+    if len(set(lengths.values())) > 1:
+        raise OptionError("a batch of which size? " + ", ".join(f"{k} has {v}" for k, v in lengths.items()))
+    length = next(iter(lengths.values()), 1)
+    if length == 0:
+        raise OptionError(f"{next(iter(lengths))} is empty")
+    return length
+
+
+def seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
+    """One seed per clip; one given seed counts on, none (or -1) is drawn."""
+    given = as_list(seed)
+    if len(given) == batch and batch > 1:
+        return [secrets.randbelow(2**32) if s == -1 else s for s in given]
+    first = secrets.randbelow(2**32) if not given or given[0] == -1 else given[0]
+    return [first + k for k in range(batch)]
+
+
+def spread(name: str, value: Any, batch: int) -> list:
+    """One value per clip."""
+    values = as_list(value)
+    return list(values) * batch if len(values) == 1 else list(values)
+
+
+def as_list(value: Any) -> list:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def first_given(*values: Any) -> Any:
+    return next((v for v in values if v is not None), None)
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(value: Any, low: int = 1, high: int = 10_000) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high
+
+
+def require(name: str, good: bool, what: str, value: Any) -> None:
+    if not good:
+        raise OptionError(f"{name}: {value!r} {what}")
