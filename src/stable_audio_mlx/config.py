@@ -74,15 +74,15 @@ def convert(value: Any, hint: Any, path: str) -> Any:
     return value
 
 
-def lookup(table: dict[str, T], section: Any, path: str) -> T:
-    """Return ``table[section["type"]]``; an unknown type is a ConfigError that lists the known ones."""
+def lookup(table: dict[str, T], section: Any, path: str, key: str = "type") -> T:
+    """Return ``table[section[key]]``; an unknown type is a ConfigError that lists the known ones."""
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: expected an object, got {describe(section)}")
-    name = section.get("type")
+    name = section.get(key)
     if not isinstance(name, str) or name not in table:
         close = difflib.get_close_matches(str(name), table, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(table))}"
-        raise ConfigError(f"{path}.type: {name!r} is not supported, {hint}")
+        raise ConfigError(f"{path}.{key}: {name!r} is not supported, {hint}")
     return table[name]
 
 

@@ -1,0 +1,177 @@
+"""All conditioners of a model, and how their tensors are joined for the transformer."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import build, describe, lookup
+from ..errors import ConfigError, OptionError
+from .text_conditioners import T5Conditioner, T5GemmaConditioner, TableConditioner, TextConditioner, TextSource
+from .value_conditioners import Condition, IntConditioner, ListConditioner, NumberConditioner
+
+CONDITIONERS = {
+    "t5": T5Conditioner,
+    "t5gemma": T5GemmaConditioner,
+    "number": NumberConditioner,
+    "int": IntConditioner,
+    "list": ListConditioner,
+    "lut": TableConditioner,
+}
+# These read words: they are given a text source and may need a size that only the checkpoint tells.
+TEXT_CONDITIONERS = (TextConditioner, TableConditioner)
+
+
+@dataclass(frozen=True)
+class ItemSection:
+    id: str
+    type: str
+    config: dict
+
+
+@dataclass(frozen=True)
+class ConditioningSection:
+    cond_dim: int
+    configs: tuple[ItemSection, ...]
+    default_keys: dict = field(default_factory=dict)
+    pre_encoded_keys: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.pre_encoded_keys:
+            raise ValueError("pre_encoded_keys is not supported: conditions are made from words and numbers here")
+
+
+class Conditioner(nn.Module):
+    """All conditioners of a config by id, called on one metadata dict per clip.
+
+    A value that is a list of one element stands for that element; an id that a clip lacks is read under its
+    ``default_keys`` name.
+    """
+
+    def __init__(self, conditioners: dict[str, nn.Module], default_keys: Mapping[str, str]):
+        super().__init__()
+        self.conditioners = conditioners
+        self._default_keys = dict(default_keys)
+
+    @classmethod
+    def from_section(cls, section: dict, path: str, sizes: Mapping[str, int] | None = None) -> "Conditioner":
+        """Build from a ``conditioning`` object.  ``sizes``: see ``checkpoint_sizes``.  Raises ConfigError."""
+        settings = build(ConditioningSection, section, path)
+        conditioners: dict[str, nn.Module] = {}
+        for i, item in enumerate(settings.configs):
+            here = f"{path}.configs[{i}]"
+            kind = lookup(CONDITIONERS, section["configs"][i], here)
+            if item.id in conditioners or "." in item.id or not item.id:
+                raise ConfigError(f"{here}.id: {item.id!r} is empty, has a dot or is used twice")
+            cfg = build(kind.Config, {"output_dim": settings.cond_dim, **item.config}, f"{here}.config")
+            if cfg.output_dim < 1:
+                raise ConfigError(f"{here}.config: output_dim must be positive, got {cfg.output_dim}")
+            size = (sizes or {}).get(item.id)
+            conditioners[item.id] = kind(cfg, size) if issubclass(kind, TEXT_CONDITIONERS) else kind(cfg)
+        for name, other in settings.default_keys.items():
+            if name not in conditioners or not isinstance(other, str):
+                raise ConfigError(f"{path}.default_keys: {name!r} is no conditioner, or {describe(other)} no key")
+        return cls(conditioners, settings.default_keys)
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self.conditioners)
+
+    @property
+    def text_ids(self) -> list[str]:
+        """The ids that need a text source: an encoder (t5, t5gemma) or a tokenizer (lut)."""
+        return [name for name, c in self.conditioners.items() if isinstance(c, TEXT_CONDITIONERS)]
+
+    def width(self, name: str) -> int:
+        return self.conditioners[name].cfg.output_dim
+
+    def __call__(
+        self, metadata: Sequence[Mapping[str, Any]], sources: Mapping[str, TextSource]
+    ) -> dict[str, Condition]:
+        """metadata: one dict per clip; sources: by conditioner id -> Condition by id.  OptionError for a missing value."""
+        out = {}
+        for name, conditioner in self.conditioners.items():
+            values = [self._value(name, clip) for clip in metadata]
+            source = (sources.get(name),) if name in self.text_ids else ()
+            out[name] = conditioner(values, *source)
+        return out
+
+    def _value(self, name: str, clip: Mapping[str, Any]) -> Any:
+        key = name if name in clip else self._default_keys.get(name, name)
+        if key not in clip:
+            close = difflib.get_close_matches(name, clip, 1)
+            raise OptionError(f"the model needs {name!r}" + (f", given is {close[0]!r}" if close else ""))
+        value = clip[key]
+        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def checkpoint_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """What a config leaves to the files beside it, read from a checkpoint's conditioner tensors (key -> shape).
+
+    By conditioner id: the text encoder's width where there is a projection, the vocabulary of a token table.
+    Keys may carry a prefix before ``conditioners.``.
+    """
+    sizes = {}
+    for key, shape in shapes.items():
+        *_, tail = key.rpartition("conditioners.")
+        name, _, rest = tail.partition(".")
+        if rest == "token_embedder.weight" or (rest == "proj_out.weight" and name not in sizes):
+            sizes[name] = shape[0] if rest == "token_embedder.weight" else shape[1]
+    return sizes
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the transformer reads, channels last: cross (B, S, C), global_cond (B, G), local and input_concat (B, T, I).
+
+    ``cross_mask`` (B, S) says which tokens carry meaning; released models attend to all of them.
+    """
+
+    cross: mx.array | None = None
+    cross_mask: mx.array | None = None
+    global_cond: mx.array | None = None
+    local: mx.array | None = None
+    input_concat: mx.array | None = None
+    prepend: mx.array | None = None
+
+
+def assemble(model: Any, conditions: Mapping[str, Condition], length: int, negative: bool = False) -> Conditioning:
+    """Join conditions in the order of the config's ids.
+
+    ``model`` names the ids (``factory.AudioModel``); sequences for ``input_concat`` and ``local`` are resized to
+    ``length`` latent frames by nearest neighbour.  ``negative``: rows without a token become zero, also learned ones.
+    """
+    cross = tokens_of(model.cross_ids, conditions)
+    mask = [c.mask for c in (conditions[i] for i in model.cross_ids)]
+    cross_mask = mx.concatenate(mask, axis=1) if mask else None
+    if negative and cross is not None:
+        cross = mx.where(cross_mask[..., None], cross, mx.zeros((1,), cross.dtype))
+    return Conditioning(
+        cross=cross,
+        cross_mask=cross_mask,
+        global_cond=channels_of([conditions[i].tokens[:, 0] for i in model.global_ids]),
+        local=channels_of([resize(conditions[i].tokens, length) for i in model.local_ids]),
+        input_concat=channels_of([resize(conditions[i].tokens, length) for i in model.input_concat_ids]),
+        prepend=tokens_of(model.prepend_ids, conditions),
+    )
+
+
+def unconditional_cross(cross: mx.array, negative: mx.array | None = None) -> mx.array:
+    """The other half of guidance: the negative prompt's tokens, else zeros in every row (also the numbers')."""
+    return mx.zeros_like(cross) if negative is None else negative
+
+
+def tokens_of(ids: Sequence[str], conditions: Mapping[str, Condition]) -> mx.array | None:
+    return mx.concatenate([conditions[i].tokens for i in ids], axis=1) if ids else None
+
+
+def channels_of(parts: list[mx.array]) -> mx.array | None:
+    return mx.concatenate(parts, axis=-1) if parts else None
+
+
+def resize(x: mx.array, length: int) -> mx.array:
+    """x: (B, S, C) -> (B, length, C), nearest neighbour: frame j reads floor(j S / length)."""
+    return x if x.shape[1] == length else x[:, mx.arange(length) * x.shape[1] // length]

@@ -1,0 +1,289 @@
+"""model_config.json -> model: the registries of model types, and ``create_model``."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import mlx.nn as nn
+
+from ..config import build, lookup
+from ..errors import ConfigError
+from .autoencoder import Autoencoder
+from .conditioners import Conditioner
+from .dit import DiT
+
+OBJECTIVES = ("v", "rectified_flow", "rf_denoiser")
+# Conditions that the pipeline makes itself, from an inpainting mask and the latents it keeps.
+INPAINT_IDS = ("inpaint_mask", "inpaint_masked_input")
+
+
+@dataclass(frozen=True)
+class TopSection:
+    """The outermost object; ``sample_size`` is in audio samples."""
+
+    model_type: str
+    model: dict
+    sample_rate: int
+    sample_size: int = 0
+    audio_channels: int = 2
+
+    IGNORED: ClassVar = ("training", "demo", "svd_bases_path")
+
+    def __post_init__(self):
+        if self.sample_rate <= 0 or self.audio_channels <= 0 or self.sample_size < 0:
+            raise ValueError("sample_rate and audio_channels must be positive, sample_size not negative")
+
+
+@dataclass(frozen=True)
+class CondSection:
+    """``model`` of ``diffusion_cond`` and ``diffusion_cond_inpaint``."""
+
+    io_channels: int
+    diffusion: dict
+    pretransform: dict | None = None
+    conditioning: dict | None = None
+
+
+@dataclass(frozen=True)
+class UncondSection:
+    """``model`` of ``diffusion_uncond``: the network's type and config directly, without a ``diffusion`` object."""
+
+    type: str
+    config: dict
+    pretransform: dict | None = None
+
+
+@dataclass(frozen=True)
+class PretransformSection:
+    """``model.pretransform``; latents are divided by ``scale`` after encoding and multiplied before decoding."""
+
+    type: str
+    config: dict
+    scale: float = 1.0
+
+    # How the reference spends memory; here batching and chunking are decided when a clip is decoded.
+    IGNORED: ClassVar = ("enable_grad", "model_half", "iterate_batch", "chunked")
+
+    def __post_init__(self):
+        if not self.scale > 0:
+            raise ValueError(f"scale must be positive, got {self.scale}")
+
+
+@dataclass(frozen=True)
+class ShiftOptions:
+    """How time is warped with clip length; one field set serves the types none, flux, full and logsnr."""
+
+    type: str = "full"
+    min_length: int = 256
+    max_length: int = 4096
+    base_shift: float = 0.5
+    max_shift: float = 1.15
+    use_sine: bool = False
+    alpha_min: float = 1.0
+    alpha_max: float = 1.0
+    anchor_length: int = 2000
+    anchor_logsnr: float = -6.2
+    rate: float = 1.0
+    logsnr_end: float = 2.0
+
+    FIELDS: ClassVar = {
+        "none": (),
+        "flux": ("min_length", "max_length", "alpha_min", "alpha_max"),
+        "full": ("min_length", "max_length", "base_shift", "max_shift", "use_sine"),
+        "logsnr": ("anchor_length", "anchor_logsnr", "rate", "logsnr_end"),
+    }
+
+
+@dataclass(frozen=True)
+class DiffusionSection:
+    """``model.diffusion``: the network, what it is trained to predict and where each condition enters."""
+
+    type: str
+    config: dict
+    diffusion_objective: str = "v"
+    cross_attention_cond_ids: tuple[str, ...] = ()
+    global_cond_ids: tuple[str, ...] = ()
+    input_concat_ids: tuple[str, ...] = ()
+    prepend_cond_ids: tuple[str, ...] = ()
+    local_add_cond_ids: tuple[str, ...] = ()
+    distribution_shift_options: dict | None = None
+    sampling_distribution_shift_options: dict | None = None
+    mask_padding_attention: bool = False
+    use_effective_length_for_schedule: bool = False
+
+    def __post_init__(self):
+        if self.diffusion_objective not in OBJECTIVES:
+            raise ValueError(f"diffusion_objective {self.diffusion_objective!r} is not one of {', '.join(OBJECTIVES)}")
+
+
+class AudioModel(nn.Module):
+    """What a config describes: children ``dit``, ``conditioner`` and ``autoencoder`` (None where it has none), settings.
+
+    ``sample_size`` is in samples, ``io_channels`` counts the channels that the transformer denoises (an autoencoder's
+    latent channels), ``scale`` divides encoded latents, ``downsampling_ratio`` is samples per latent frame.
+    """
+
+    def __init__(
+        self,
+        top: TopSection,
+        *,
+        io_channels: int,
+        dit: DiT | None = None,
+        conditioner: Conditioner | None = None,
+        autoencoder: Autoencoder | None = None,
+        scale: float = 1.0,
+        diffusion: DiffusionSection | None = None,
+        path: str = "model_config",
+    ):
+        super().__init__()
+        self.model_type, self.sample_rate = top.model_type, top.sample_rate
+        self.sample_size, self.audio_channels = top.sample_size, top.audio_channels
+        self.io_channels, self.scale = io_channels, scale
+        self.dit, self.conditioner, self.autoencoder = dit, conditioner, autoencoder
+        self.downsampling_ratio = autoencoder.downsampling_ratio if autoencoder else 1
+        self.objective = diffusion.diffusion_objective if diffusion else None
+        self.cross_ids = diffusion.cross_attention_cond_ids if diffusion else ()
+        self.global_ids = diffusion.global_cond_ids if diffusion else ()
+        self.input_concat_ids = diffusion.input_concat_ids if diffusion else ()
+        self.prepend_ids = diffusion.prepend_cond_ids if diffusion else ()
+        self.local_ids = diffusion.local_add_cond_ids if diffusion else ()
+        self.distribution_shift = diffusion and shift_options(
+            diffusion.distribution_shift_options, f"{path}.model.diffusion.distribution_shift_options"
+        )
+        self.sampling_distribution_shift = diffusion and shift_options(
+            diffusion.sampling_distribution_shift_options, f"{path}.model.diffusion.sampling_distribution_shift_options"
+        )
+        self.mask_padding_attention = bool(diffusion and diffusion.mask_padding_attention)
+        self.use_effective_length_for_schedule = bool(diffusion and diffusion.use_effective_length_for_schedule)
+
+
+def autoencoder_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    autoencoder = Autoencoder.from_section(top.model, f"{path}.model")
+    return AudioModel(top, io_channels=autoencoder.latent_dim, autoencoder=autoencoder)
+
+
+def conditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    section = build(CondSection, top.model, f"{path}.model")
+    diffusion = build(DiffusionSection, section.diffusion, f"{path}.model.diffusion")
+    network = lookup(NETWORKS, section.diffusion, f"{path}.model.diffusion")
+    dit = network(network.Config.from_section(diffusion.config, f"{path}.model.diffusion.config"))
+    conditioner = None
+    if section.conditioning is not None:
+        conditioner = Conditioner.from_section(section.conditioning, f"{path}.model.conditioning", sizes)
+    check_ids(diffusion, conditioner, f"{path}.model.diffusion")
+    check_widths(diffusion, conditioner, f"{path}.model.diffusion")
+    autoencoder, scale = pretransform(section.pretransform, section.io_channels, path)
+    if diffusion.config.get("io_channels", 32) != section.io_channels:
+        raise ConfigError(
+            f"{path}.model.diffusion.config.io_channels: {diffusion.config.get('io_channels', 32)}, "
+            f"but {path}.model.io_channels is {section.io_channels}"
+        )
+    return AudioModel(
+        top,
+        io_channels=section.io_channels,
+        dit=dit,
+        conditioner=conditioner,
+        autoencoder=autoencoder,
+        scale=scale,
+        diffusion=diffusion,
+        path=path,
+    )
+
+
+def unconditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    section = build(UncondSection, top.model, f"{path}.model")
+    network = lookup(NETWORKS, top.model, f"{path}.model")
+    channels = section.config.get("in_channels")
+    if not isinstance(channels, int) or "io_channels" in section.config:
+        raise ConfigError(f"{path}.model.config: an unconditional network names its channels 'in_channels'")
+    flat = {("io_channels" if key == "in_channels" else key): value for key, value in section.config.items()}
+    dit = network(network.Config.from_section(flat, f"{path}.model.config"))
+    autoencoder, scale = pretransform(section.pretransform, channels, path)
+    diffusion = DiffusionSection(type=section.type, config=flat)
+    return AudioModel(
+        top, io_channels=channels, dit=dit, autoencoder=autoencoder, scale=scale, diffusion=diffusion, path=path
+    )
+
+
+MODELS = {
+    "autoencoder": autoencoder_model,
+    "diffusion_cond": conditional_model,
+    "diffusion_cond_inpaint": conditional_model,
+    "diffusion_uncond": unconditional_model,
+}
+NETWORKS = {"dit": DiT}
+PRETRANSFORMS = {"autoencoder": Autoencoder}
+
+
+def create_model(
+    config: Mapping[str, Any], sizes: Mapping[str, int] | None = None, path: str = "model_config"
+) -> nn.Module:
+    """Build the model that ``config`` (a parsed model_config.json) describes, with untrained weights.
+
+    ``sizes`` gives what a config leaves to files beside it, by conditioner id (see ``conditioners.checkpoint_sizes``).
+    Raises ConfigError, starting with the JSON path, for whatever the config says and this project does not do.
+    """
+    make = lookup(MODELS, config, path, key="model_type")
+    return make(build(TopSection, config, path), path, sizes or {})
+
+
+def pretransform(section: dict | None, io_channels: int, path: str) -> tuple[Autoencoder | None, float]:
+    """The autoencoder of a diffusion model and its latent scale; None for a model that denoises samples directly."""
+    if section is None:
+        return None, 1.0
+    cls = lookup(PRETRANSFORMS, section, f"{path}.model.pretransform")
+    settings = build(PretransformSection, section, f"{path}.model.pretransform")
+    autoencoder = cls.from_section(settings.config, f"{path}.model.pretransform.config")
+    if autoencoder.latent_dim != io_channels:
+        raise ConfigError(
+            f"{path}.model.pretransform.config.latent_dim: {autoencoder.latent_dim}, "
+            f"but the transformer denoises {io_channels} channels"
+        )
+    return autoencoder, settings.scale
+
+
+def shift_options(section: dict | None, path: str) -> ShiftOptions | None:
+    """Check that every option belongs to the shift's type (``full`` when the config does not name one)."""
+    if section is None:
+        return None
+    section = {"type": "full", **section}
+    known = lookup(ShiftOptions.FIELDS, section, path)
+    for key in section:
+        if key != "type" and key not in known:
+            raise unknown_name(f"{path}: unknown key {key!r}", key, known)
+    return build(ShiftOptions, section, path)
+
+
+def check_ids(diffusion: DiffusionSection, conditioner: Conditioner | None, path: str) -> None:
+    """Every id that the transformer reads must be made by a conditioner (or, for inpainting, by the pipeline)."""
+    known = tuple(conditioner.ids) if conditioner else ()
+    for field in ("cross_attention_cond_ids", "global_cond_ids", "prepend_cond_ids"):
+        for name in getattr(diffusion, field):
+            if name not in known:
+                raise unknown_name(f"{path}.{field}: no conditioner has the id {name!r}", name, known)
+    for field in ("input_concat_ids", "local_add_cond_ids"):
+        for name in getattr(diffusion, field):
+            if name not in known + INPAINT_IDS:
+                raise unknown_name(f"{path}.{field}: no conditioner has the id {name!r}", name, known + INPAINT_IDS)
+
+
+def check_widths(diffusion: DiffusionSection, conditioner: Conditioner | None, path: str) -> None:
+    """The conditioners' widths must be those that the transformer was built for."""
+    if conditioner is None:
+        return
+    for key, ids, joined in (
+        ("cond_token_dim", diffusion.cross_attention_cond_ids, False),
+        ("global_cond_dim", diffusion.global_cond_ids, True),
+        ("prepend_cond_dim", diffusion.prepend_cond_ids, False),
+    ):
+        widths = [conditioner.width(name) for name in ids]
+        found = {sum(widths)} if joined else set(widths)
+        wanted = diffusion.config.get(key, 0)
+        if ids and found != {wanted}:
+            raise ConfigError(f"{path}.config.{key}: {wanted}, but {', '.join(ids)} give {sorted(found)}")
+
+
+def unknown_name(message: str, name: str, known: tuple[str, ...]) -> ConfigError:
+    close = difflib.get_close_matches(name, known, 1)
+    return ConfigError(message + (f", did you mean {close[0]!r}?" if close else ""))

@@ -1,0 +1,209 @@
+"""Words as a sequence of tokens: the conditioner types ``t5``, ``t5gemma`` and ``lut``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import describe
+from ..errors import ConfigError, OptionError
+from .value_conditioners import Condition
+
+# Width of the encoders that a config may name, as stable-audio-tools lists them.
+T5_WIDTHS = {
+    "t5-small": 512,
+    "t5-base": 768,
+    "t5-large": 1024,
+    "t5-3b": 1024,
+    "t5-11b": 1024,
+    "google/t5-v1_1-xl": 2048,
+    "google/t5-v1_1-xxl": 4096,
+    "google/flan-t5-small": 512,
+    "google/flan-t5-base": 768,
+    "google/flan-t5-large": 1024,
+    "google/flan-t5-xl": 2048,
+    "google/flan-t5-xxl": 4096,
+}
+T5GEMMA_WIDTHS = {"google/t5gemma-b-b-ul2": 768}
+T5_VOCABULARY = 32100
+
+
+class EncodedText(NamedTuple):
+    """A batch of prompts: embeddings (B, S, D), zero where ``mask`` (B, S) is False, token ids (B, S), cut prompts."""
+
+    embeddings: mx.array
+    mask: mx.array
+    ids: mx.array
+    truncated: list[bool]
+
+
+class TextSource(Protocol):
+    """What text conditioners need from outside (``weights.text.TextEncoder``): models read no files."""
+
+    def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText: ...
+
+    def tokenize(
+        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
+    ) -> tuple[mx.array, mx.array, list[bool]]: ...
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """An encoder that ``t5_model_name`` does not tell the width of is taken to be ``output_dim`` wide."""
+
+    output_dim: int
+    t5_model_name: str = "t5-base"
+    max_length: int = 128
+    enable_grad: bool = False
+    project_out: bool = False
+
+    padding_mode: ClassVar = "zero"
+
+    def __post_init__(self):
+        check_text(self)
+
+    @property
+    def text_width(self) -> int:
+        return T5_WIDTHS.get(self.t5_model_name, self.output_dim)
+
+
+@dataclass(frozen=True)
+class T5GemmaConfig:
+    output_dim: int
+    model_name: str | None = None
+    model_path: str | None = None
+    repo_id: str | None = None
+    subfolder: str | None = None
+    max_length: int = 128
+    enable_grad: bool = False
+    project_out: bool = False
+    padding_mode: str = "zero"
+
+    def __post_init__(self):
+        check_text(self)
+        if self.padding_mode not in ("zero", "learned"):
+            raise ValueError(f"padding_mode {self.padding_mode!r} is not supported, known: zero, learned")
+
+    @property
+    def text_width(self) -> int:
+        return T5GEMMA_WIDTHS.get(self.model_name or "", self.output_dim)
+
+
+def check_text(cfg: T5Config | T5GemmaConfig) -> None:
+    if cfg.enable_grad:
+        raise ValueError("enable_grad is not supported: the text encoder must be the public, frozen one")
+    if cfg.max_length < 1:
+        raise ValueError(f"max_length must be positive, got {cfg.max_length}")
+
+
+class TextConditioner(nn.Module):
+    """Prompt embeddings, projected only where widths differ; padding rows are zero or one learned vector.
+
+    ``text_width`` is the width of the encoder where the checkpoint tells it; the config only names a model.
+    """
+
+    def __init__(self, cfg: T5Config | T5GemmaConfig, text_width: int | None = None):
+        super().__init__()
+        self.cfg = cfg
+        self.text_width = text_width or cfg.text_width
+        if cfg.project_out or self.text_width != cfg.output_dim:
+            self.proj_out = nn.Linear(self.text_width, cfg.output_dim)
+        if cfg.padding_mode == "learned":
+            self.padding_embedding = mx.random.normal((cfg.output_dim,)) * 0.02
+
+    def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
+        """values: B prompts -> tokens (B, max_length, D)"""
+        text = required(source).encode(prompts(values), self.cfg.max_length)
+        x = text.embeddings
+        if x.shape[-1] != self.text_width:
+            raise ConfigError(
+                f"the text encoder is {x.shape[-1]} wide, but the model's conditioner expects {self.text_width}; "
+                "these two do not belong together"
+            )
+        if "proj_out" in self:
+            x = self.proj_out(x.astype(self.proj_out.weight.dtype))
+        padding = self.padding_embedding if "padding_embedding" in self else mx.zeros((1,), x.dtype)
+        return Condition(mx.where(text.mask[..., None], x, padding), text.mask, text.ids, text.truncated)
+
+
+class T5Conditioner(TextConditioner):
+    Config = T5Config
+
+
+class T5GemmaConditioner(TextConditioner):
+    Config = T5GemmaConfig
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    output_dim: int
+    tokenizer_name: str
+    max_length: int = 1024
+    use_abs_pos_emb: bool = False
+    project_out: bool = False
+    special_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.max_length < 1:
+            raise ValueError(f"max_length must be positive, got {self.max_length}")
+
+
+class PositionTable(nn.Module):
+    def __init__(self, length: int, dim: int):
+        super().__init__()
+        self.emb = nn.Embedding(length, dim)
+
+    def __call__(self, length: int) -> mx.array:
+        """-> (S, D), scaled by D^-1/2"""
+        weight = self.emb.weight
+        return weight[:length] * weight.shape[1] ** -0.5
+
+
+class TableConditioner(nn.Module):
+    """A tokenizer and one learned vector per token (``lut``); padding rows hold nothing but their position.
+
+    ``vocabulary`` is the number of tokens where the checkpoint tells it; the config only names a tokenizer.
+    """
+
+    Config = TableConfig
+
+    def __init__(self, cfg: TableConfig, vocabulary: int | None = None):
+        super().__init__()
+        self.cfg = cfg
+        if vocabulary is None and cfg.tokenizer_name not in T5_WIDTHS:
+            raise ConfigError(f"how many tokens {cfg.tokenizer_name!r} has is only known from a checkpoint; give one")
+        vocabulary = vocabulary or T5_VOCABULARY + len(cfg.special_tokens)
+        self.token_embedder = nn.Embedding(vocabulary, cfg.output_dim)
+        if cfg.project_out:
+            self.proj_out = nn.Linear(cfg.output_dim, cfg.output_dim)
+        if cfg.use_abs_pos_emb:
+            self.abs_pos_emb = PositionTable(cfg.max_length, cfg.output_dim)
+
+    def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
+        """values: B prompts -> tokens (B, max_length, D)"""
+        ids, mask, truncated = required(source).tokenize(prompts(values), self.cfg.max_length, self.cfg.special_tokens)
+        size = self.token_embedder.weight.shape[0]
+        if ids.max().item() >= size:
+            raise ConfigError(f"the tokenizer gives ids beyond the model's table of {size}; it is not this model's")
+        x = self.token_embedder(ids)
+        if "proj_out" in self:
+            x = self.proj_out(x)
+        x = mx.where(mask[..., None], x, mx.zeros((1,), x.dtype))
+        if "abs_pos_emb" in self:
+            x = x + self.abs_pos_emb(x.shape[1])
+        return Condition(x, mask, ids, truncated)
+
+
+def prompts(values: Sequence[Any]) -> list[str]:
+    for value in values:
+        if not isinstance(value, str):
+            raise OptionError(f"a prompt is text, got {describe(value)}")
+    return list(values)
+
+
+def required(source: TextSource | None) -> TextSource:
+    if source is None:
+        raise OptionError("this model reads text, but no text encoder was loaded")
+    return source

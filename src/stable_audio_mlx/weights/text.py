@@ -1,0 +1,212 @@
+"""Prompts -> embeddings: tokenizer.json, a Hugging Face config.json and the few embedding rows that a prompt needs."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+from ..config import lookup
+from ..errors import OptionError, WeightsError
+from ..models.t5 import T5Encoder
+from ..models.t5gemma import T5GemmaEncoder
+from ..models.text_conditioners import EncodedText
+from .arrays import FLOATS, Entry
+from .checkpoint import find_text, read_entries, read_json, summary
+
+ENCODERS = {"t5": T5Encoder, "t5gemma": T5GemmaEncoder, "t5_gemma_module": T5GemmaEncoder}
+
+
+class TextEncoder:
+    """A tokenizer and, where the model has one, a text encoder that is read on first use and can be released.
+
+    Everything is computed in float32, whatever the file holds: 16-bit text embeddings alone move a clip by 1e-3.
+    """
+
+    def __init__(self, tokenizer: Any, network: nn.Module | None = None, entries: dict[str, Entry] | None = None):
+        self._tokenizer = tokenizer
+        self._network = network
+        self._entries = entries or {}
+        self._loaded = False
+
+    @classmethod
+    def from_files(cls, config: Path | None, weights: Path | None, tokenizer: Path | None) -> "TextEncoder":
+        """Files of an encoder, or only a tokenizer (``config`` and ``weights`` None, for token tables).
+
+        ``weights`` is a .safetensors file or the index of a sharded one.  Only headers are read here.  WeightsError
+        for missing or damaged files, ConfigError for an encoder that this project does not know.
+        """
+        words = load_tokenizer(tokenizer, config)
+        if config is None and weights is None:
+            return cls(words)
+        if config is None or weights is None:
+            missing = "config.json" if config is None else "model.safetensors"
+            raise WeightsError(f"{(weights or config).parent}: the text encoder's {missing} is missing")  # type: ignore[union-attr]
+        section = read_json(config)
+        kind = lookup(ENCODERS, section, str(config), key="model_type")
+        network = kind(kind.Config.from_hugging_face(section, str(config)))
+        entries = read_entries(weights)
+        return cls(words, network, check_entries(network, entries, weights))
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "TextEncoder":
+        """A checkpoint folder with ``text_encoder/`` and ``tokenizer/``, or with ``t5gemma-b-b-ul2/``."""
+        files = find_text(folder)
+        return cls.from_files(files.config, files.weights, files.tokenizer)
+
+    @property
+    def width(self) -> int | None:
+        """Channels of the embeddings; None for a tokenizer alone."""
+        return self._network.cfg.width if self._network is not None else None
+
+    def tokenize(
+        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
+    ) -> tuple[mx.array, mx.array, list[bool]]:
+        """-> ids and mask, (B, max_length) each, padded on the right, and which prompts were cut."""
+        lists, truncated = self._tokens(prompts, max_length, special_tokens)
+        pad = self._pad_id()
+        ids = mx.array([tokens + [pad] * (max_length - len(tokens)) for tokens in lists], mx.int32)
+        mask = mx.arange(max_length)[None] < mx.array([len(tokens) for tokens in lists])[:, None]
+        return ids, mask, truncated
+
+    def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText:
+        """-> embeddings (B, max_length, D), float32, zero where there is no token.
+
+        Each prompt is encoded at its true length, which gives exactly what padding and masking would.
+        """
+        if self._network is None:
+            raise WeightsError("this model has a tokenizer, but no text encoder; its files are incomplete")
+        ids, mask, truncated = self.tokenize(prompts, max_length)
+        unique = list(dict.fromkeys(prompts))
+        lists, _ = self._tokens(unique, max_length)
+        filled = [tokens for tokens in lists if tokens]
+        x = mx.zeros((len(unique), max_length, self.width))
+        if filled:
+            found = self._run(filled)
+            rows = mx.array([i for i, tokens in enumerate(lists) if tokens])
+            x[rows, : found.shape[1]] = found
+        x = x[mx.array([unique.index(prompt) for prompt in prompts])]
+        mx.eval(x)
+        return EncodedText(x, mask, ids, truncated)
+
+    def release(self) -> None:
+        """Give the encoder's memory back; the next ``encode`` reads it again."""
+        if self._network is not None and self._loaded:
+            kind = type(self._network)
+            self._network, self._loaded = kind(self._network.cfg), False
+
+    def _tokens(
+        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
+    ) -> tuple[list[list[int]], list[bool]]:
+        """Token ids of each prompt, at most ``max_length``; the end mark stays last in a prompt that is cut."""
+        marks = getattr(self._network, "END_MARK", True)
+        self._tokenizer.no_padding()
+        if special_tokens:
+            self._tokenizer.add_special_tokens(list(special_tokens))
+        if max_length <= self._tokenizer.num_special_tokens_to_add(False) * marks:
+            raise OptionError(f"max_length {max_length} leaves no room for a token")
+        self._tokenizer.enable_truncation(max_length)
+        encodings = self._tokenizer.encode_batch(list(prompts), add_special_tokens=marks)
+        return [e.ids for e in encodings], [bool(e.overflowing) for e in encodings]
+
+    def _pad_id(self) -> int:
+        if self._network is not None:
+            return self._network.cfg.pad_token_id
+        return next((i for i in map(self._tokenizer.token_to_id, ("<pad>", "[PAD]")) if i is not None), 0)
+
+    def _run(self, lists: list[list[int]]) -> mx.array:
+        """Non-empty token lists -> (B, longest, D), zero behind each prompt's end."""
+        assert self._network is not None
+        if not self._loaded:
+            self._load()
+        rows = sorted({token for tokens in lists for token in tokens})
+        table = self._embedding_rows(rows)
+        longest = max(map(len, lists))
+        place = {row: i for i, row in enumerate(rows)}
+        x = table[mx.array([[place[t] for t in tokens] + [0] * (longest - len(tokens)) for tokens in lists])]
+        lengths = mx.array([len(tokens) for tokens in lists])
+        mask = mx.arange(longest)[None] < lengths[:, None]
+        ragged = any(len(tokens) != longest for tokens in lists)
+        x = mx.where(mask[..., None], self._network(x, mask if ragged else None), 0.0)
+        if not mx.isfinite(x).all().item():
+            raise WeightsError(
+                "the text encoder gives values that are not finite; its weights are damaged, fetch them again"
+            )
+        return x
+
+    def _load(self) -> None:
+        names = dict(tree_flatten(self._network.parameters()))
+        self._network.load_weights([(name, self._entries[name].load(mx.float32)) for name in names])
+        self._loaded = True
+
+    def _embedding_rows(self, rows: Iterable[int]) -> mx.array:
+        """-> (R, D), float32, read one by one: T5Gemma's whole table would be 70 % of all bytes."""
+        entry = self._entries[EMBEDDING]
+        row_bytes = entry.nbytes // entry.shape[0]
+        out = []
+        for row in rows:
+            if row >= entry.shape[0]:
+                raise WeightsError(
+                    f"{entry.file}: has {entry.shape[0]} embeddings, but the tokenizer gives {row}; "
+                    "tokenizer and text encoder do not belong together"
+                )
+            part = dataclasses.replace(entry, shape=entry.shape[1:], offset=entry.offset + row * row_bytes)
+            out.append(part.read().astype(np.float32))
+        return mx.array(np.stack(out))
+
+
+# Where check_entries puts the embedding table, which is no part of the network.
+EMBEDDING = "embedding"
+
+
+def check_entries(network: nn.Module, entries: dict[str, Entry], path: Path) -> dict[str, Entry]:
+    """The entries that the encoder needs, by the network's own names.  WeightsError lists what is missing or misshapen.
+
+    A file may hold more (a decoder, an output head): checkpoints carry the whole text model.
+    """
+    wanted = {name: tuple(value.shape) for name, value in tree_flatten(network.parameters())}
+    prefix = max(network.PREFIXES, key=lambda p: sum(p + name in entries for name in wanted))
+    found = {name: entries[prefix + name] for name in wanted if prefix + name in entries}
+    wanted[EMBEDDING] = (network.cfg.vocab_size, network.cfg.width)
+    table = next((entries[key] for key in network.EMBEDDINGS if key in entries), None)
+    if table is not None:
+        found[EMBEDDING] = table
+        # Vocabularies are padded differently from one copy of a model to the next.
+        wanted[EMBEDDING] = (table.shape[0] if table.shape else 0, network.cfg.width)
+    missing = [name for name in wanted if name not in found]
+    wrong = [f"{n} {found[n].shape}, wanted {wanted[n]}" for n in found if found[n].shape != wanted[n]]
+    wrong += [f"{n} is {e.dtype}" for n, e in found.items() if e.dtype not in FLOATS]
+    if missing or wrong:
+        parts = [f"{len(missing)} tensors missing: {summary(missing)}"] if missing else []
+        parts += [f"{len(wrong)} do not fit: {summary(wrong)}"] if wrong else []
+        raise WeightsError(f"{path}: not this text encoder's weights, {'; '.join(parts)}")
+    return found
+
+
+def load_tokenizer(path: Path | None, config: Path | None = None) -> Any:
+    """A ``tokenizers.Tokenizer`` from tokenizer.json; without one, from a SentencePiece file through transformers."""
+    from tokenizers import Tokenizer
+
+    if path is not None and path.suffix == ".json":
+        text = path.read_bytes() if path.is_file() else b""
+        try:
+            return Tokenizer.from_str(text.decode("utf-8"))
+        except Exception as error:  # noqa: BLE001  tokenizers raises nothing narrower
+            raise WeightsError(f"{path}: not a usable tokenizer.json ({str(error)[:80]}); download it again") from None
+    folder = path or (config.parent if config else None)
+    if folder is None:
+        raise WeightsError("the text encoder's tokenizer.json is missing; put it into the folder's tokenizer/")
+    try:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    except ImportError:
+        raise WeightsError(
+            f"{folder}: no tokenizer.json; add it, or run pip install transformers sentencepiece"
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder}: no usable tokenizer ({str(error)[:80]}); add its tokenizer.json") from None
