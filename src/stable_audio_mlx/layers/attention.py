@@ -3,12 +3,12 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from .norms import DynamicTanh, LayerNorm, RMSNorm, UnitNorm
+from .norms import DynamicTanh, RMSNorm, UnitNorm
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
 
 QK_NORMS = {
-    "ln": lambda dim, eps: LayerNorm(dim, eps=eps, bias=True),
+    "ln": lambda dim, eps: nn.LayerNorm(dim, eps=eps),
     "rms": lambda dim, eps: RMSNorm(dim, eps=eps),
     "l2": lambda dim, eps: UnitNorm(),
     "dyt": lambda dim, eps: DynamicTanh(dim),

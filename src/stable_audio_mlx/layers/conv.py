@@ -43,6 +43,8 @@ class Conv1d(nn.Conv1d):
     On a Linux CPU MLX runs a dilated convolution in a scalar loop and expands an undilated one K times in memory.
     """
 
+    WEIGHT_NORM = True  # checkpoints hold the weight as g and v
+
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L', Out)"""
         if fast_forms() and self.stride == 1:
@@ -60,6 +62,8 @@ class ConvTranspose1d(nn.ConvTranspose1d):
 
     Exact for odd strides too, where padding ceil(stride / 2) makes the output one sample shorter than T * stride.
     """
+
+    WEIGHT_NORM = True  # checkpoints hold the weight as g and v
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bias: bool = True):
         super().__init__(in_channels, out_channels, 2 * stride, stride, padding=(stride + 1) // 2, bias=bias)

@@ -4,8 +4,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 
+# What stable-audio-tools calls the parameters of its own norms.
+NAMES = {"gamma": "weight", "beta": "bias"}
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer norm whose bias (and scale) may be constants: kept in files, as in the checkpoints, but never trained."""
+
+    NAMES = NAMES
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
@@ -21,6 +27,8 @@ class LayerNorm(nn.LayerNorm):
 class RMSNorm(nn.RMSNorm):
     """Root mean square norm; the scale may be a constant."""
 
+    NAMES = NAMES
+
     def __init__(self, dim: int, eps: float = 1e-5, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
         self._constants = ["weight"] if fix_scale else []
@@ -34,6 +42,8 @@ class RMSNorm(nn.RMSNorm):
 
 class DynamicTanh(nn.Module):
     """``weight * tanh(alpha * x) + bias`` with one scalar alpha (https://arxiv.org/abs/2503.10622)."""
+
+    NAMES = NAMES
 
     def __init__(self, dim: int, alpha: float = 4.0):
         super().__init__()

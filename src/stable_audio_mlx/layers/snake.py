@@ -82,6 +82,10 @@ class AntiAliased(nn.Module):
         self.act = act
         self._filter = mx.array(half_band_filter(self.TAPS))
 
+    def checkpoint_buffers(self) -> dict[str, tuple[int, ...]]:
+        """Constants that checkpoints hold and this class computes: key -> shape."""
+        return dict.fromkeys(("upsample.filter", "downsample.lowpass.filter"), (1, 1, self.TAPS))
+
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L, C)"""
         length = x.shape[1]

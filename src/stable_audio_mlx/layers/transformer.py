@@ -16,8 +16,6 @@ NORMS = ("layer_norm", "rms_norm", "dyt")
 
 # Names inside a block: stable-audio-tools -> ours.
 BLOCK_KEYS = [
-    (r"norm\.gamma$", "norm.weight"),
-    (r"norm\.beta$", "norm.bias"),
     (r"\.to_local_embed\.(\d+)\.", r".to_local_embed.layers.\1."),
     (r"\.ff\.ff\.(\d+)\.", r".ff.ff.layers.\1."),
     (r"\.ff\.ff\.layers\.0\.1\.", ".ff.ff.layers.0.layers.1."),

@@ -211,8 +211,8 @@ class DiT(Transformer):
 
     Config = DiTConfig
     KEYS = [
-        (r"^transformer\.", ""),
-        (r"^layers\.(\d+)\.", r"block_\1."),
+        (r"^transformer\.(project_in|project_out|memory_tokens|pos_emb|global_cond_embedder)", r"\1"),
+        (r"^transformer\.layers\.(\d+)\.", r"block_\1."),
         (r"^(to_\w+_embed|global_cond_embedder)\.(\d+)\.", r"\1.layers.\2."),
         *BLOCK_KEYS,
     ]
@@ -221,6 +221,7 @@ class DiT(Transformer):
     def __init__(self, cfg: DiTConfig):
         super().__init__(cfg.stack)
         dim, channels = cfg.embed_dim, cfg.io_channels
+        self.shared_rope = cfg.rotary_pos_emb
         self.io_channels, self.patch_size, self.logsnr = channels, cfg.patch_size, cfg.timestep_features_logsnr
         self.timestep_features = FOURIER[cfg.timestep_features_type](cfg.timestep_features_dim)
         self.to_timestep_embed = mlp(cfg.timestep_features_dim, dim)
@@ -233,6 +234,14 @@ class DiT(Transformer):
         width = channels + cfg.input_concat_dim
         self.preprocess_conv = nn.Conv1d(width, width, 1, bias=False)
         self.postprocess_conv = nn.Conv1d(channels, channels, 1, bias=False)
+
+    def checkpoint_buffers(self) -> dict[str, tuple[int, ...]]:
+        """Constants that checkpoints hold and this class computes: key -> shape."""
+        half = self.block_0.self_attn.rope_dims // 2
+        own = [f"transformer.layers.{i}.rope.inv_freq" for i in range(self.depth)]
+        return (
+            dict.fromkeys(["transformer.rotary_pos_emb.inv_freq"] if self.shared_rope else own, (half,)) if half else {}
+        )
 
     @property
     def dtype(self) -> mx.Dtype:
