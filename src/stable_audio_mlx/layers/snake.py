@@ -92,7 +92,7 @@ class AntiAliased(nn.Module):
         x = mx.pad(x, [(0, 0), (self.PAD, self.PAD), (0, 0)], mode="edge")
         # Output sample 2 i + r of the upsampled signal sees six input frames through every other tap.
         odd, even = (2 * self._taps(x, self._filter[phase::2][::-1], 1) for phase in (1, 0))
-        y = mx.stack([odd[:, :length], even[:, 1 : length + 1]], axis=2).reshape(len(x), 2 * length, -1)
+        y = mx.stack([odd[:, 2 : length + 2], even[:, 3 : length + 3]], axis=2).reshape(len(x), 2 * length, -1)
         y = mx.pad(self.act(y), [(0, 0), (self.PAD, self.PAD + 1), (0, 0)], mode="edge")
         return self._taps(y, self._filter, 2)
 

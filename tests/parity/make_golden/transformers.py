@@ -8,8 +8,9 @@ RATE = 6000
 SECONDS = {"id": "seconds_total", "type": "number", "config": {"min_val": 0, "max_val": 90}}
 
 
-def dit(name, *, channels=5, width=64, heads=2, depth=2, cross=48, pooled=48, ids=None, objective="v", **options):
+def dit(name, *, channels=5, width=64, heads=2, depth=2, cross=48, pooled=None, ids=None, objective="v", **options):
     """A conditional model with one number conditioner; ``cross``, ``pooled``: widths of its two kinds of conditions."""
+    pooled = cross if pooled is None else pooled
     config = {"io_channels": channels, "embed_dim": width, "depth": depth, "num_heads": heads}
     config |= {
         "cond_token_dim": cross,
@@ -20,7 +21,7 @@ def dit(name, *, channels=5, width=64, heads=2, depth=2, cross=48, pooled=48, id
     diffusion = {"type": "dit", "diffusion_objective": objective, "config": config}
     diffusion |= {"cross_attention_cond_ids": ["seconds_total"] if cross else [], **(ids or {})}
     diffusion |= {"global_cond_ids": ["seconds_total"] if pooled else []}
-    model = {"io_channels": channels, "diffusion": diffusion, "conditioning": {"configs": [SECONDS], "cond_dim": 48}}
+    model = {"io_channels": channels, "diffusion": diffusion, "conditioning": {"configs": [SECONDS], "cond_dim": cross or pooled or 48}}
     config = {
         "model_type": "diffusion_cond",
         "sample_size": 4800,
@@ -58,11 +59,11 @@ def cases():
     yield dit("dit_differential_plain", attn_kwargs={"differential": True})
     yield dit("dit_dynamic_tanh", remove_norms=True, attn_kwargs={"qk_norm": "dyt"}, global_cond_type="adaLN")
     yield dit("dit_layer_scale_conformer", layer_scale=True, conformer=True, attn_kwargs={"feat_scale": True})
-    prepend = dit("dit_prepend_tokens", prepend_cond_dim=48, cross=0, ids={"prepend_cond_ids": ["seconds_total"]})
+    prepend = dit("dit_prepend_tokens", prepend_cond_dim=48, cross=0, pooled=48, ids={"prepend_cond_ids": ["seconds_total"]})
     prepend.runs[0]["args"]["prepend_cond"] = noise(2, 3, 48)
     yield prepend
     yield dit("dit_time_only", cross=0, pooled=0, num_memory_tokens=2)
-    yield dit("dit_last_cross", depth=3, final_cross_attn_ix=1, project_global_cond=False, pooled=64)
+    yield dit("dit_last_cross", depth=3, final_cross_attn_ix=1, project_global_cond=False, cross=64)
     yield dit(
         "dit_norms",
         norm_kwargs={"bias": True, "eps": 1e-3, "fix_scale": True},
