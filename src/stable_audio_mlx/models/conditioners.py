@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -10,8 +10,11 @@ import mlx.nn as nn
 
 from ..config import build, describe, lookup
 from ..errors import ConfigError, OptionError
+from .dit import nearest
 from .text_conditioners import T5Conditioner, T5GemmaConditioner, TableConditioner, TextConditioner, TextSource
 from .value_conditioners import Condition, IntConditioner, ListConditioner, NumberConditioner
+
+MAX_WIDTH = 1 << 16
 
 CONDITIONERS = {
     "t5": T5Conditioner,
@@ -67,8 +70,8 @@ class Conditioner(nn.Module):
             if item.id in conditioners or "." in item.id or not item.id:
                 raise ConfigError(f"{here}.id: {item.id!r} is empty, has a dot or is used twice")
             cfg = build(kind.Config, {"output_dim": settings.cond_dim, **item.config}, f"{here}.config")
-            if cfg.output_dim < 1:
-                raise ConfigError(f"{here}.config: output_dim must be positive, got {cfg.output_dim}")
+            if not 1 <= cfg.output_dim <= MAX_WIDTH:
+                raise ConfigError(f"{here}.config: output_dim {cfg.output_dim} is out of range, 1 to {MAX_WIDTH}")
             size = (sizes or {}).get(item.id)
             conditioners[item.id] = kind(cfg, size) if issubclass(kind, TEXT_CONDITIONERS) else kind(cfg)
         for name, other in settings.default_keys.items():
@@ -91,7 +94,7 @@ class Conditioner(nn.Module):
     def __call__(
         self, metadata: Sequence[Mapping[str, Any]], sources: Mapping[str, TextSource]
     ) -> dict[str, Condition]:
-        """metadata: one dict per clip; sources: by conditioner id -> Condition by id.  OptionError for a missing value."""
+        """metadata: one dict per clip; sources: by id -> Condition by id.  OptionError for a missing value."""
         out = {}
         for name, conditioner in self.conditioners.items():
             values = [self._value(name, clip) for clip in metadata]
@@ -137,6 +140,17 @@ class Conditioning:
     input_concat: mx.array | None = None
     prepend: mx.array | None = None
 
+    def unconditional(self, negative: "Conditioning | None" = None) -> "Conditioning":
+        """The other half of guidance: the negative prompt's tokens, else zeros in every row, also the numbers'.
+
+        Everything that does not enter as tokens stays: global, local and input_concat.
+        """
+        tokens = self.cross if negative is None else negative.cross
+        zeros = None if self.prepend is None else mx.zeros_like(self.prepend)
+        if negative is None and tokens is not None:
+            tokens = mx.zeros_like(tokens)
+        return replace(self, cross=tokens, cross_mask=(negative or self).cross_mask, prepend=zeros)
+
 
 def assemble(model: Any, conditions: Mapping[str, Condition], length: int, negative: bool = False) -> Conditioning:
     """Join conditions in the order of the config's ids.
@@ -153,15 +167,10 @@ def assemble(model: Any, conditions: Mapping[str, Condition], length: int, negat
         cross=cross,
         cross_mask=cross_mask,
         global_cond=channels_of([conditions[i].tokens[:, 0] for i in model.global_ids]),
-        local=channels_of([resize(conditions[i].tokens, length) for i in model.local_ids]),
-        input_concat=channels_of([resize(conditions[i].tokens, length) for i in model.input_concat_ids]),
+        local=frames_of(model.local_ids, conditions, length),
+        input_concat=frames_of(model.input_concat_ids, conditions, length),
         prepend=tokens_of(model.prepend_ids, conditions),
     )
-
-
-def unconditional_cross(cross: mx.array, negative: mx.array | None = None) -> mx.array:
-    """The other half of guidance: the negative prompt's tokens, else zeros in every row (also the numbers')."""
-    return mx.zeros_like(cross) if negative is None else negative
 
 
 def tokens_of(ids: Sequence[str], conditions: Mapping[str, Condition]) -> mx.array | None:
@@ -172,6 +181,20 @@ def channels_of(parts: list[mx.array]) -> mx.array | None:
     return mx.concatenate(parts, axis=-1) if parts else None
 
 
-def resize(x: mx.array, length: int) -> mx.array:
-    """x: (B, S, C) -> (B, length, C), nearest neighbour: frame j reads floor(j S / length)."""
-    return x if x.shape[1] == length else x[:, mx.arange(length) * x.shape[1] // length]
+def frames_of(ids: Sequence[str], conditions: Mapping[str, Condition], length: int) -> mx.array | None:
+    """-> (B, length, C), or (B, 1, C) where nothing changes with time."""
+    parts = [conditions[i].tokens for i in ids]
+    moving = any(x.shape[1] > 1 for x in parts)
+    return channels_of([nearest(x, length) if moving else x for x in parts])
+
+
+def inpaint_conditions(
+    batch: int, channels: int, mask: mx.array | None = None, latents: mx.array | None = None
+) -> dict[str, Condition]:
+    """What inpainting models read beside the prompt: mask (B, T, 1), 1 where ``latents`` (B, T, C) are kept.
+
+    Without a mask nothing is kept: zeros, the same at all times.
+    """
+    if mask is None or latents is None:
+        mask, latents = mx.zeros((batch, 1, 1)), mx.zeros((batch, 1, channels))
+    return {"inpaint_mask": Condition(mask, None), "inpaint_masked_input": Condition(latents * mask, None)}

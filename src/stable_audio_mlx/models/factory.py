@@ -9,9 +9,10 @@ import mlx.nn as nn
 
 from ..config import build, lookup
 from ..errors import ConfigError
+from ..sampling.schedules import shift_from_config
 from .autoencoder import Autoencoder
 from .conditioners import Conditioner
-from .dit import DiT
+from .dit import DiT, DiTConfig
 
 OBJECTIVES = ("v", "rectified_flow", "rf_denoiser")
 # Conditions that the pipeline makes itself, from an inpainting mask and the latents it keeps.
@@ -71,31 +72,6 @@ class PretransformSection:
 
 
 @dataclass(frozen=True)
-class ShiftOptions:
-    """How time is warped with clip length; one field set serves the types none, flux, full and logsnr."""
-
-    type: str = "full"
-    min_length: int = 256
-    max_length: int = 4096
-    base_shift: float = 0.5
-    max_shift: float = 1.15
-    use_sine: bool = False
-    alpha_min: float = 1.0
-    alpha_max: float = 1.0
-    anchor_length: int = 2000
-    anchor_logsnr: float = -6.2
-    rate: float = 1.0
-    logsnr_end: float = 2.0
-
-    FIELDS: ClassVar = {
-        "none": (),
-        "flux": ("min_length", "max_length", "alpha_min", "alpha_max"),
-        "full": ("min_length", "max_length", "base_shift", "max_shift", "use_sine"),
-        "logsnr": ("anchor_length", "anchor_logsnr", "rate", "logsnr_end"),
-    }
-
-
-@dataclass(frozen=True)
 class DiffusionSection:
     """``model.diffusion``: the network, what it is trained to predict and where each condition enters."""
 
@@ -111,17 +87,21 @@ class DiffusionSection:
     sampling_distribution_shift_options: dict | None = None
     mask_padding_attention: bool = False
     use_effective_length_for_schedule: bool = False
+    modular_local_cond_configs: tuple = ()
 
     def __post_init__(self):
+        if self.modular_local_cond_configs:
+            raise ValueError("modular_local_cond_configs is not supported (no released model uses it)")
         if self.diffusion_objective not in OBJECTIVES:
             raise ValueError(f"diffusion_objective {self.diffusion_objective!r} is not one of {', '.join(OBJECTIVES)}")
 
 
 class AudioModel(nn.Module):
-    """What a config describes: children ``dit``, ``conditioner`` and ``autoencoder`` (None where it has none), settings.
+    """What a config describes: its settings and the children ``dit``, ``conditioner``, ``autoencoder`` (or None).
 
     ``sample_size`` is in samples, ``io_channels`` counts the channels that the transformer denoises (an autoencoder's
-    latent channels), ``scale`` divides encoded latents, ``downsampling_ratio`` is samples per latent frame.
+    latent channels), ``scale`` divides encoded latents, ``downsampling_ratio`` is samples per latent frame.  The
+    distribution shifts are ``sampling.schedules`` objects or None.
     """
 
     def __init__(
@@ -148,11 +128,12 @@ class AudioModel(nn.Module):
         self.input_concat_ids = diffusion.input_concat_ids if diffusion else ()
         self.prepend_ids = diffusion.prepend_cond_ids if diffusion else ()
         self.local_ids = diffusion.local_add_cond_ids if diffusion else ()
-        self.distribution_shift = diffusion and shift_options(
-            diffusion.distribution_shift_options, f"{path}.model.diffusion.distribution_shift_options"
+        here = f"{path}.model.diffusion"
+        self.distribution_shift = diffusion and shift_from_config(
+            diffusion.distribution_shift_options, f"{here}.distribution_shift_options"
         )
-        self.sampling_distribution_shift = diffusion and shift_options(
-            diffusion.sampling_distribution_shift_options, f"{path}.model.diffusion.sampling_distribution_shift_options"
+        self.sampling_distribution_shift = diffusion and shift_from_config(
+            diffusion.sampling_distribution_shift_options, f"{here}.sampling_distribution_shift_options"
         )
         self.mask_padding_attention = bool(diffusion and diffusion.mask_padding_attention)
         self.use_effective_length_for_schedule = bool(diffusion and diffusion.use_effective_length_for_schedule)
@@ -165,24 +146,22 @@ def autoencoder_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> A
 
 def conditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
     section = build(CondSection, top.model, f"{path}.model")
-    diffusion = build(DiffusionSection, section.diffusion, f"{path}.model.diffusion")
-    network = lookup(NETWORKS, section.diffusion, f"{path}.model.diffusion")
-    dit = network(network.Config.from_section(diffusion.config, f"{path}.model.diffusion.config"))
+    here = f"{path}.model.diffusion"
+    network = lookup(NETWORKS, section.diffusion, here)
+    diffusion = build(DiffusionSection, section.diffusion, here)
+    cfg = network.Config.from_section(diffusion.config, f"{here}.config")
+    if cfg.io_channels != section.io_channels:
+        raise ConfigError(f"{here}.config.io_channels: {cfg.io_channels}, but model.io_channels: {section.io_channels}")
     conditioner = None
     if section.conditioning is not None:
         conditioner = Conditioner.from_section(section.conditioning, f"{path}.model.conditioning", sizes)
-    check_ids(diffusion, conditioner, f"{path}.model.diffusion")
-    check_widths(diffusion, conditioner, f"{path}.model.diffusion")
-    autoencoder, scale = pretransform(section.pretransform, section.io_channels, path)
-    if diffusion.config.get("io_channels", 32) != section.io_channels:
-        raise ConfigError(
-            f"{path}.model.diffusion.config.io_channels: {diffusion.config.get('io_channels', 32)}, "
-            f"but {path}.model.io_channels is {section.io_channels}"
-        )
+    check_ids(diffusion, conditioner, here)
+    check_widths(diffusion, conditioner, cfg, here)
+    autoencoder, scale = pretransform(section.pretransform, cfg.io_channels, path)
     return AudioModel(
         top,
-        io_channels=section.io_channels,
-        dit=dit,
+        io_channels=cfg.io_channels,
+        dit=network(cfg),
         conditioner=conditioner,
         autoencoder=autoencoder,
         scale=scale,
@@ -243,18 +222,6 @@ def pretransform(section: dict | None, io_channels: int, path: str) -> tuple[Aut
     return autoencoder, settings.scale
 
 
-def shift_options(section: dict | None, path: str) -> ShiftOptions | None:
-    """Check that every option belongs to the shift's type (``full`` when the config does not name one)."""
-    if section is None:
-        return None
-    section = {"type": "full", **section}
-    known = lookup(ShiftOptions.FIELDS, section, path)
-    for key in section:
-        if key != "type" and key not in known:
-            raise unknown_name(f"{path}: unknown key {key!r}", key, known)
-    return build(ShiftOptions, section, path)
-
-
 def check_ids(diffusion: DiffusionSection, conditioner: Conditioner | None, path: str) -> None:
     """Every id that the transformer reads must be made by a conditioner (or, for inpainting, by the pipeline)."""
     known = tuple(conditioner.ids) if conditioner else ()
@@ -268,20 +235,20 @@ def check_ids(diffusion: DiffusionSection, conditioner: Conditioner | None, path
                 raise unknown_name(f"{path}.{field}: no conditioner has the id {name!r}", name, known + INPAINT_IDS)
 
 
-def check_widths(diffusion: DiffusionSection, conditioner: Conditioner | None, path: str) -> None:
-    """The conditioners' widths must be those that the transformer was built for."""
-    if conditioner is None:
-        return
+def check_widths(diffusion: DiffusionSection, conditioner: Conditioner | None, cfg: DiTConfig, path: str) -> None:
+    """The conditions must be as wide as the transformer was built for: tokens each, the others side by side."""
+    own = {"inpaint_mask": 1, "inpaint_masked_input": cfg.io_channels}
     for key, ids, joined in (
         ("cond_token_dim", diffusion.cross_attention_cond_ids, False),
-        ("global_cond_dim", diffusion.global_cond_ids, True),
         ("prepend_cond_dim", diffusion.prepend_cond_ids, False),
+        ("global_cond_dim", diffusion.global_cond_ids, True),
+        ("input_concat_dim", diffusion.input_concat_ids, True),
+        ("local_add_cond_dim", diffusion.local_add_cond_ids, True),
     ):
-        widths = [conditioner.width(name) for name in ids]
-        found = {sum(widths)} if joined else set(widths)
-        wanted = diffusion.config.get(key, 0)
-        if ids and found != {wanted}:
-            raise ConfigError(f"{path}.config.{key}: {wanted}, but {', '.join(ids)} give {sorted(found)}")
+        widths = [conditioner.width(name) if conditioner and name in conditioner.ids else own[name] for name in ids]
+        wanted = getattr(cfg, key) or 0
+        if ids and (sum(widths) != wanted if joined else set(widths) != {wanted}):
+            raise ConfigError(f"{path}.config.{key}: {wanted}, but {', '.join(ids)} are {widths} wide")
 
 
 def unknown_name(message: str, name: str, known: tuple[str, ...]) -> ConfigError:

@@ -28,6 +28,7 @@ T5_WIDTHS = {
 }
 T5GEMMA_WIDTHS = {"google/t5gemma-b-b-ul2": 768}
 T5_VOCABULARY = 32100
+MAX_LENGTH = 1 << 16
 
 
 class EncodedText(NamedTuple):
@@ -94,8 +95,12 @@ class T5GemmaConfig:
 def check_text(cfg: T5Config | T5GemmaConfig) -> None:
     if cfg.enable_grad:
         raise ValueError("enable_grad is not supported: the text encoder must be the public, frozen one")
-    if cfg.max_length < 1:
-        raise ValueError(f"max_length must be positive, got {cfg.max_length}")
+    check_length(cfg.max_length)
+
+
+def check_length(max_length: int) -> None:
+    if not 1 <= max_length <= MAX_LENGTH:
+        raise ValueError(f"max_length {max_length} is out of range, 1 to {MAX_LENGTH}")
 
 
 class TextConditioner(nn.Module):
@@ -146,8 +151,7 @@ class TableConfig:
     special_tokens: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.max_length < 1:
-            raise ValueError(f"max_length must be positive, got {self.max_length}")
+        check_length(self.max_length)
 
 
 class PositionTable(nn.Module):

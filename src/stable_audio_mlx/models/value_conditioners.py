@@ -13,6 +13,7 @@ from ..errors import OptionError
 from ..layers.fourier import ExpoFourier
 
 FOURIER_WIDTH = 256
+MAX_ROWS = 1 << 20
 
 
 class Condition(NamedTuple):
@@ -89,8 +90,8 @@ class IntConfig:
     max_val: int = 512
 
     def __post_init__(self):
-        if not self.max_val >= self.min_val >= 0:
-            raise ValueError(f"min_val {self.min_val} and max_val {self.max_val} must be 0 or more, in order")
+        if not MAX_ROWS > self.max_val >= self.min_val >= 0:
+            raise ValueError(f"min_val {self.min_val} and max_val {self.max_val} must be in order, 0 to {MAX_ROWS - 1}")
 
 
 class IntConditioner(nn.Module):
