@@ -37,6 +37,19 @@ def polyphase_products(x: mx.array, weight: mx.array, bias: mx.array | None, pad
     return y[:, padding : y.shape[1] - padding]
 
 
+def strided_products(x: mx.array, weight: mx.array, bias: mx.array | None, stride: int, padding: int) -> mx.array:
+    """Convolution with K = 2 stride as two matrix products over blocks of ``stride`` frames, ``padding`` <= stride.
+
+    x: (B, L, C) -> (B, floor((L + 2 padding) / stride) - 1, Out)
+    """
+    out, _, channels = weight.shape
+    blocks = (x.shape[1] + 2 * padding) // stride
+    x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])[:, : blocks * stride].reshape(len(x), blocks, -1)
+    first, second = weight.reshape(out, 2, stride * channels).swapaxes(0, 1)
+    y = x[:, :-1] @ first.T if bias is None else mx.addmm(bias, x[:, :-1], first.T)
+    return mx.addmm(y, x[:, 1:], second.T)
+
+
 class Conv1d(nn.Conv1d):
     """``mx.conv1d``, or shifted matrix products where that is the faster form of the same numbers.
 
@@ -49,6 +62,8 @@ class Conv1d(nn.Conv1d):
         """x: (B, L, C) -> (B, L', Out)"""
         if fast_forms() and self.stride == 1:
             return shifted_products(x, self.weight, self.get("bias"), self.dilation, self.padding)
+        if fast_forms() and self.weight.shape[1] == 2 * self.stride and self.dilation == 1:
+            return strided_products(x, self.weight, self.get("bias"), self.stride, self.padding)
         return super().__call__(x)
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
