@@ -16,7 +16,7 @@ from .value_conditioners import Condition, IntConditioner, ListConditioner, Numb
 
 MAX_WIDTH = 1 << 16
 
-CONDITIONERS = {
+CONDITIONERS: dict[str, Any] = {
     "t5": T5Conditioner,
     "t5gemma": T5GemmaConditioner,
     "number": NumberConditioner,
@@ -61,7 +61,11 @@ class Conditioner(nn.Module):
 
     @classmethod
     def from_section(cls, section: dict, path: str, sizes: Mapping[str, int] | None = None) -> "Conditioner":
-        """Build from a ``conditioning`` object.  ``sizes``: see ``checkpoint_sizes``.  Raises ConfigError."""
+        """Build from a ``conditioning`` object; raises ConfigError with the JSON path.
+
+        ``sizes`` gives, by id, what a config cannot say (``checkpoint_sizes``): without it a text encoder that stable-
+        audio-tools does not know by name is taken to be as wide as its conditioner, so nothing is projected.
+        """
         settings = build(ConditioningSection, section, path)
         conditioners: dict[str, nn.Module] = {}
         for i, item in enumerate(settings.configs):
@@ -73,7 +77,10 @@ class Conditioner(nn.Module):
             if not 1 <= cfg.output_dim <= MAX_WIDTH:
                 raise ConfigError(f"{here}.config: output_dim {cfg.output_dim} is out of range, 1 to {MAX_WIDTH}")
             size = (sizes or {}).get(item.id)
-            conditioners[item.id] = kind(cfg, size) if issubclass(kind, TEXT_CONDITIONERS) else kind(cfg)
+            try:
+                conditioners[item.id] = kind(cfg, size) if issubclass(kind, TEXT_CONDITIONERS) else kind(cfg)
+            except ValueError as error:
+                raise ConfigError(f"{here}: {error}") from None
         for name, other in settings.default_keys.items():
             if name not in conditioners or not isinstance(other, str):
                 raise ConfigError(f"{path}.default_keys: {name!r} is no conditioner, or {describe(other)} no key")
@@ -159,9 +166,9 @@ def assemble(model: Any, conditions: Mapping[str, Condition], length: int, negat
     ``length`` latent frames by nearest neighbour.  ``negative``: rows without a token become zero, also learned ones.
     """
     cross = tokens_of(model.cross_ids, conditions)
-    mask = [c.mask for c in (conditions[i] for i in model.cross_ids)]
-    cross_mask = mx.concatenate(mask, axis=1) if mask else None
-    if negative and cross is not None:
+    masks = [m for m in (conditions[i].mask for i in model.cross_ids) if m is not None]
+    cross_mask = mx.concatenate(masks, axis=1) if masks else None
+    if negative and cross is not None and cross_mask is not None:
         cross = mx.where(cross_mask[..., None], cross, mx.zeros((1,), cross.dtype))
     return Conditioning(
         cross=cross,

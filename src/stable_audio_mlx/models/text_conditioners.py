@@ -177,7 +177,7 @@ class TableConditioner(nn.Module):
         super().__init__()
         self.cfg = cfg
         if vocabulary is None and cfg.tokenizer_name not in T5_WIDTHS:
-            raise ConfigError(f"how many tokens {cfg.tokenizer_name!r} has is only known from a checkpoint; give one")
+            raise ValueError(f"how many tokens {cfg.tokenizer_name!r} has is only known from a checkpoint; give one")
         vocabulary = vocabulary or T5_VOCABULARY + len(cfg.special_tokens)
         self.token_embedder = nn.Embedding(vocabulary, cfg.output_dim)
         if cfg.project_out:
@@ -189,7 +189,7 @@ class TableConditioner(nn.Module):
         """values: B prompts -> tokens (B, max_length, D)"""
         ids, mask, truncated = required(source).tokenize(prompts(values), self.cfg.max_length, self.cfg.special_tokens)
         size = self.token_embedder.weight.shape[0]
-        if ids.max().item() >= size:
+        if int(ids.max()) >= size:
             raise ConfigError(f"the tokenizer gives ids beyond the model's table of {size}; it is not this model's")
         x = self.token_embedder(ids)
         if "proj_out" in self:

@@ -1,7 +1,7 @@
 """Prompts -> embeddings: tokenizer.json, a Hugging Face config.json and the few embedding rows that a prompt needs."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from ..models.text_conditioners import EncodedText
 from .arrays import FLOATS, Entry
 from .checkpoint import find_text, read_entries, read_json, summary
 
-ENCODERS = {"t5": T5Encoder, "t5gemma": T5GemmaEncoder, "t5_gemma_module": T5GemmaEncoder}
+# ``model_type`` of a Hugging Face config.json.
+ENCODERS: dict[str, Any] = {"t5": T5Encoder, "t5gemma": T5GemmaEncoder, "t5_gemma_module": T5GemmaEncoder}
+# Where check_entries puts the embedding table, which is no part of the network.
+EMBEDDING = "embedding"
 
 
 class TextEncoder:
@@ -27,11 +30,10 @@ class TextEncoder:
     Everything is computed in float32, whatever the file holds: 16-bit text embeddings alone move a clip by 1e-3.
     """
 
-    def __init__(self, tokenizer: Any, network: nn.Module | None = None, entries: dict[str, Entry] | None = None):
-        self._tokenizer = tokenizer
-        self._network = network
-        self._entries = entries or {}
-        self._loaded = False
+    def __init__(self, tokenizer: Any, kind: Any = None, cfg: Any = None, entries: Mapping[str, Entry] | None = None):
+        """``kind`` and ``cfg``: class and config of the encoder; ``entries``: its tensors, from ``check_entries``."""
+        self._tokenizer, self._kind, self._cfg, self._entries = tokenizer, kind, cfg, entries or {}
+        self._network: nn.Module | None = None
 
     @classmethod
     def from_files(cls, config: Path | None, weights: Path | None, tokenizer: Path | None) -> "TextEncoder":
@@ -48,9 +50,8 @@ class TextEncoder:
             raise WeightsError(f"{(weights or config).parent}: the text encoder's {missing} is missing")  # type: ignore[union-attr]
         section = read_json(config)
         kind = lookup(ENCODERS, section, str(config), key="model_type")
-        network = kind(kind.Config.from_hugging_face(section, str(config)))
-        entries = read_entries(weights)
-        return cls(words, network, check_entries(network, entries, weights))
+        cfg = kind.Config.from_hugging_face(section, str(config))
+        return cls(words, kind, cfg, check_entries(kind(cfg), read_entries(weights), weights))
 
     @classmethod
     def from_folder(cls, folder: Path) -> "TextEncoder":
@@ -61,7 +62,7 @@ class TextEncoder:
     @property
     def width(self) -> int | None:
         """Channels of the embeddings; None for a tokenizer alone."""
-        return self._network.cfg.width if self._network is not None else None
+        return self._cfg.width if self._cfg else None
 
     def tokenize(
         self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
@@ -78,13 +79,13 @@ class TextEncoder:
 
         Each prompt is encoded at its true length, which gives exactly what padding and masking would.
         """
-        if self._network is None:
+        if self._cfg is None:
             raise WeightsError("this model has a tokenizer, but no text encoder; its files are incomplete")
         ids, mask, truncated = self.tokenize(prompts, max_length)
         unique = list(dict.fromkeys(prompts))
         lists, _ = self._tokens(unique, max_length)
         filled = [tokens for tokens in lists if tokens]
-        x = mx.zeros((len(unique), max_length, self.width))
+        x = mx.zeros((len(unique), max_length, self._cfg.width))
         if filled:
             found = self._run(filled)
             rows = mx.array([i for i, tokens in enumerate(lists) if tokens])
@@ -95,15 +96,13 @@ class TextEncoder:
 
     def release(self) -> None:
         """Give the encoder's memory back; the next ``encode`` reads it again."""
-        if self._network is not None and self._loaded:
-            kind = type(self._network)
-            self._network, self._loaded = kind(self._network.cfg), False
+        self._network = None
 
     def _tokens(
         self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
     ) -> tuple[list[list[int]], list[bool]]:
         """Token ids of each prompt, at most ``max_length``; the end mark stays last in a prompt that is cut."""
-        marks = getattr(self._network, "END_MARK", True)
+        marks = getattr(self._kind, "END_MARK", True)
         self._tokenizer.no_padding()
         if special_tokens:
             self._tokenizer.add_special_tokens(list(special_tokens))
@@ -114,15 +113,13 @@ class TextEncoder:
         return [e.ids for e in encodings], [bool(e.overflowing) for e in encodings]
 
     def _pad_id(self) -> int:
-        if self._network is not None:
-            return self._network.cfg.pad_token_id
+        if self._cfg is not None:
+            return self._cfg.pad_token_id
         return next((i for i in map(self._tokenizer.token_to_id, ("<pad>", "[PAD]")) if i is not None), 0)
 
     def _run(self, lists: list[list[int]]) -> mx.array:
         """Non-empty token lists -> (B, longest, D), zero behind each prompt's end."""
-        assert self._network is not None
-        if not self._loaded:
-            self._load()
+        network = self._network or self._load()
         rows = sorted({token for tokens in lists for token in tokens})
         table = self._embedding_rows(rows)
         longest = max(map(len, lists))
@@ -131,17 +128,19 @@ class TextEncoder:
         lengths = mx.array([len(tokens) for tokens in lists])
         mask = mx.arange(longest)[None] < lengths[:, None]
         ragged = any(len(tokens) != longest for tokens in lists)
-        x = mx.where(mask[..., None], self._network(x, mask if ragged else None), 0.0)
+        x = mx.where(mask[..., None], network(x, mask if ragged else None), 0.0)
         if not mx.isfinite(x).all().item():
             raise WeightsError(
                 "the text encoder gives values that are not finite; its weights are damaged, fetch them again"
             )
         return x
 
-    def _load(self) -> None:
-        names = dict(tree_flatten(self._network.parameters()))
-        self._network.load_weights([(name, self._entries[name].load(mx.float32)) for name in names])
-        self._loaded = True
+    def _load(self) -> nn.Module:
+        network = self._kind(self._cfg)
+        names = dict(tree_flatten(network.parameters()))
+        network.load_weights([(name, self._entries[name].load(mx.float32)) for name in names])
+        self._network = network
+        return network
 
     def _embedding_rows(self, rows: Iterable[int]) -> mx.array:
         """-> (R, D), float32, read one by one: T5Gemma's whole table would be 70 % of all bytes."""
@@ -159,16 +158,12 @@ class TextEncoder:
         return mx.array(np.stack(out))
 
 
-# Where check_entries puts the embedding table, which is no part of the network.
-EMBEDDING = "embedding"
-
-
-def check_entries(network: nn.Module, entries: dict[str, Entry], path: Path) -> dict[str, Entry]:
+def check_entries(network: Any, entries: dict[str, Entry], path: Path) -> dict[str, Entry]:
     """The entries that the encoder needs, by the network's own names.  WeightsError lists what is missing or misshapen.
 
     A file may hold more (a decoder, an output head): checkpoints carry the whole text model.
     """
-    wanted = {name: tuple(value.shape) for name, value in tree_flatten(network.parameters())}
+    wanted = {name: tuple(value.shape) for name, value in dict(tree_flatten(network.parameters())).items()}
     prefix = max(network.PREFIXES, key=lambda p: sum(p + name in entries for name in wanted))
     found = {name: entries[prefix + name] for name in wanted if prefix + name in entries}
     wanted[EMBEDDING] = (network.cfg.vocab_size, network.cfg.width)
