@@ -5,7 +5,6 @@ bfloat16 is stored as MLX stores it (NumPy's ``V2``), so ``mx.load`` and ``numpy
 """
 
 import io
-import math
 import re
 import struct
 import zipfile
@@ -31,17 +30,23 @@ LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError, zlib.error)
 
 
-def write_npz(path: Path, tensors: Iterable[tuple[str, str, Callable[[], np.ndarray]]]) -> None:
-    """Write (key, dtype, read) triples one by one, uncompressed; equal input gives an equal file, byte for byte."""
+def write_npz(path: Path, tensors: Iterable[tuple[str, str, Callable[[], np.ndarray]]]) -> dict[str, int | str]:
+    """Write (key, dtype, read) triples one by one, uncompressed; equal input gives an equal file, byte for byte.
+
+    Returns what was written: tensors, parameters, dtype of the floats.
+    """
+    count, parameters, kind = 0, 0, "float32"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for key, dtype, read in tensors:
             array = read()
+            count, parameters = count + 1, parameters + array.size
             kind = dtype if array.dtype.kind == "f" else array.dtype.name
             bits = np.ascontiguousarray(store_as(array, dtype))
             info = zipfile.ZipInfo(key + ".npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(info, "w", force_zip64=True) as member:
                 member.write(npy_header(kind, array.shape))
                 member.write(bits.reshape(-1).view(np.uint8).data)
+    return {"tensors": count, "parameters": parameters, "dtype": kind}
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -120,11 +125,6 @@ def parse_header(path: Path, name: str, raw: bytes) -> tuple[str, tuple[int, ...
     if not plausible_shape(shape):
         raise damaged(path, f"array {name!r} has the implausible shape {shape}")
     return DESCRS[match["descr"].lstrip("<|=")], shape
-
-
-def count(entries: dict[str, Entry]) -> int:
-    """How many numbers the tensors hold."""
-    return sum(math.prod(e.shape) for e in entries.values())
 
 
 def damaged(path: Path, why: str) -> WeightsError:

@@ -1,0 +1,97 @@
+"""``convert.py SOURCE``: a PyTorch checkpoint into a model folder, once."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .common import run
+
+DESCRIPTION = "Convert a Stable Audio checkpoint (PyTorch layout) for this program."
+SOURCE_HELP = "known name, Hugging Face id owner/name, checkpoint folder, or one weights file with its config beside it"
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser("convert.py", description=DESCRIPTION, epilog="known names: see docs/weights.md")
+    p.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: model/NAME")
+    p.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the stored weights"
+    )
+    p.add_argument("--overwrite", action="store_true", help="replace a model that was converted before")
+    p.add_argument("--revision", help="branch, tag or commit of the Hugging Face repository")
+    p.add_argument("--offline", action="store_true", help="download nothing")
+    p.add_argument(
+        "--allow-pickle", action="store_true", help="read a PyTorch .ckpt (its tensors only, nothing is run)"
+    )
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    return run(lambda: convert(options))
+
+
+def convert(options: argparse.Namespace) -> int:
+    from ..weights import hub, registry
+    from ..weights.convert import convert_folder
+
+    source = hub.find_source(options.source, options.revision, not options.offline)
+    known = registry.find(options.source)
+    local = Path(options.source).expanduser().exists()
+    name = known.name if known and not local else name_of(options.source, source)
+    output = options.output or hub.default_output(name)
+    with ProgressBar() as bar:
+        manifest = convert_folder(
+            source,
+            output,
+            options.dtype,
+            name=output.name if local else name,
+            overwrite=options.overwrite,
+            allow_pickle=options.allow_pickle,
+            download=not options.offline,
+            progress=bar.update,
+        )
+    for line in table(manifest):
+        print(line, file=sys.stderr)
+    print(output)
+    return 0
+
+
+def name_of(given: str, source: Path) -> str:
+    """A name for a model that is not known: the last part of a repository id, folder or file."""
+    path = Path(given).expanduser()
+    return (source.stem if source.is_file() else path.resolve().name) if path.exists() else given.rpartition("/")[2]
+
+
+class ProgressBar:
+    """One bar per part on stderr, bytes as unit; silent when stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar, self.part = None, ""
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, part: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if part != self.part:
+            self.__exit__()
+            self.part = part
+            self.bar = tqdm(total=total, desc=part, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+        self.bar.update(done - self.bar.n)
+
+
+def table(manifest: dict) -> list[str]:
+    """What was written, one line per file and the sum."""
+    rows = [(n, f.get("tensors"), f.get("parameters"), f["bytes"]) for n, f in manifest["files"].items()]
+    sums = [sum(row[i] or 0 for row in rows) for i in (1, 2, 3)]
+    lines = [f"{'part':<26}{'tensors':>9}{'parameters':>15}{'size':>12}"]
+    for name, tensors, parameters, size in (*rows, ("total", *sums)):
+        numbers = (f"{n:,}" if n is not None else "" for n in (tensors, parameters))
+        lines.append(f"{name:<26}{next(numbers):>9}{next(numbers):>15}{size / 1e6:>9.1f} MB")
+    return lines
