@@ -1,0 +1,7 @@
+"""``python -m stable_audio_mlx``."""
+
+import sys
+
+from .cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,44 @@
+"""``stable-audio-mlx verify NAME``: is the converted model complete, unchanged and plausible?"""
+
+import argparse
+import sys
+
+from .common import run
+from .convert import ProgressBar
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        "stable-audio-mlx verify",
+        description="Check a converted model: hashes, counts, statistics. Exit code 3: wrong.",
+    )
+    p.add_argument("model", metavar="NAME|DIR", help="name of a converted model, or its folder")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    return run(lambda: verify(options.model))
+
+
+def verify(name: str) -> int:
+    from ..errors import WeightsError
+    from ..weights.verify import verify_model
+
+    with ProgressBar() as bar:
+        report = verify_model(name, bar.update)
+    print(f"{report.name}  {report.folder}")
+    print(f"{'file':<26}{'sha256':>7}{'tensors':>9}{'parameters':>15}{'mean':>11}{'std':>11}{'size':>12}")
+    for row in report.rows:
+        weights = (
+            f"{row.tensors:>9,}{row.parameters:>15,}{row.mean:>11.5f}{row.deviation:>11.5f}" if row.tensors else ""
+        )
+        print(f"{row.file:<26}{'ok' if row.same_hash else 'WRONG':>7}{weights:<46}{row.bytes / 1e6:>9.1f} MB")
+    for note in report.notes:
+        print(note)
+    for problem in report.problems:
+        print(f"wrong: {problem}", file=sys.stderr)
+    if report.problems:
+        raise WeightsError(f"{report.name}: {len(report.problems)} things are wrong; convert it again with --overwrite")
+    print("ok")
+    return 0
