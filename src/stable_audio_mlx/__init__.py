@@ -1,3 +1,32 @@
 """Stable Audio on Apple's MLX: text in, sound out, on your own computer."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .codec import AutoencoderModel
+    from .events import Event
+    from .options import GenerateOptions
+    from .pipeline import StableAudioPipeline
+
 __version__ = "0.1.0"
+__all__ = ["AutoencoderModel", "Event", "GenerateOptions", "StableAudioPipeline"]
+
+# Imported on first use: the package itself loads in a few milliseconds.
+_HOMES = {
+    "AutoencoderModel": "codec",
+    "Event": "events",
+    "GenerateOptions": "options",
+    "StableAudioPipeline": "pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

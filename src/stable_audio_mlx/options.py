@@ -34,7 +34,7 @@ class GenerateOptions:
     init_noise_level: float | None = None  # how much: 0 to 1 for flow models, sigma for v models
     inpaint: Sequence[tuple[float, float]] | None = None  # (start, end) in seconds of what is made anew
     inpaint_audio: Audio | None = None  # None: init_audio
-    lora: Sequence[tuple[str, float]] = ()  # (path, strength)
+    conditions: Mapping[str, Any] | None = None  # what else the model's config asks for, by id: {"bpm": 120}
     apg_scale: float | None = None  # 0 plain guidance, 1 only what is orthogonal to the estimate
     cfg_rescale: float = 0.0
     cfg_interval: tuple[float, float] = (0.0, 1.0)
@@ -153,7 +153,7 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> GenerateOptions:
     Raises OptionError for what this model cannot do, above all for more seconds than it has.
     """
     preset, batch = facts.preset, batch_length(options)
-    seconds = spread("seconds", facts.default_seconds if options.seconds is None else options.seconds, batch)
+    seconds = spread(facts.default_seconds if options.seconds is None else options.seconds, batch)
     for value in seconds:
         if value > facts.longest + 1e-6:
             limit = math.floor(facts.longest * 100) / 100
@@ -162,8 +162,8 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> GenerateOptions:
     varied = options.init_audio is not None and not (options.inpaint and options.init_noise_level is None)
     filled = replace(
         options,
-        prompt=spread("prompt", options.prompt, batch),
-        negative_prompt=spread("negative_prompt", options.negative_prompt, batch) or None,
+        prompt=spread(options.prompt, batch),
+        negative_prompt=spread(options.negative_prompt, batch) or None,
         seconds=[float(s) for s in seconds],
         steps=len(options.sigmas) - 1 if options.sigmas else options.steps or preset.steps,
         cfg_scale=preset.cfg_scale if options.cfg_scale is None else options.cfg_scale,
@@ -215,7 +215,7 @@ def seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
     return [first + k for k in range(batch)]
 
 
-def spread(name: str, value: Any, batch: int) -> list:
+def spread(value: Any, batch: int) -> list:
     """One value per clip."""
     values = as_list(value)
     return list(values) * batch if len(values) == 1 else list(values)

@@ -5,8 +5,9 @@ an estimate x0 = alpha x - sigma v (alpha = 1 for flow models) is affine in v, s
 times the difference of velocities.  Arrays are (B, T, C).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -25,18 +26,51 @@ def flow_shares(t: float) -> tuple[float, float]:
 SHARES: dict[str, Shares] = {"v": alpha_sigma, "rectified_flow": flow_shares, "rf_denoiser": flow_shares}
 
 
+def network_calls(
+    network: Any,
+    cond: Mapping[str, mx.array | None],
+    uncond: Mapping[str, mx.array | None] | None,
+    mask: mx.array | None,
+) -> tuple[Velocity, Pair | None]:
+    """The calls ``single`` and ``pair`` of a network; what does not change between steps is computed here, once.
+
+    ``network.condition(**cond)`` prepares conditions by name, ``network(x, t, prepared, mask)`` gives the velocity;
+    ``uncond`` are those of the unconditional half (None: no guidance); ``mask`` (B, T) marks valid frames.
+    """
+    prepared: dict[str, Any] = {}
+
+    def prepare(name: str, conditions: Mapping[str, mx.array | None]) -> Any:
+        if name not in prepared:
+            prepared[name] = network.condition(**conditions)
+        return prepared[name]
+
+    def single(x: mx.array, t: float) -> mx.array:
+        return network(x, t, prepare("single", cond), mask)
+
+    if uncond is None:
+        return single, None
+    both = {n: None if a is None else mx.concatenate([a, uncond[n]]) for n, a in cond.items()}
+    masks = None if mask is None else mx.concatenate([mask, mask])
+
+    def pair(x: mx.array, t: float) -> tuple[mx.array, mx.array]:
+        v = network(mx.concatenate([x, x]), t, prepare("pair", both), masks)
+        return v[: x.shape[0]], v[x.shape[0] :]
+
+    return single, pair
+
+
 @dataclass(frozen=True)
 class Guided:
     """A guided velocity: ``pair`` is one batched call for (conditional, unconditional), ``single`` only the former.
 
-    scale 1 turns guidance off, as does a sigma outside ``interval``; then ``single`` is called.  ``apg`` 1 keeps only
-    the part of the difference orthogonal to the estimate (Sadat et al. 2024), 0 is plain guidance; ``norm_threshold``
-    limits the L2 norm of the difference of estimates, ``rescale`` pulls the standard deviation over channels towards
+    Scale 1 (or no ``pair``) turns guidance off, as does a sigma outside ``interval``; then ``single`` is called.
+    ``apg`` 1 keeps only the part of the difference orthogonal to the estimate (Sadat et al. 2024), 0 is plain guidance;
+    ``norm_threshold`` limits the L2 norm of the difference of estimates, ``rescale`` pulls the standard deviation over channels towards
     that of the conditional output (Lin et al. 2023).  ``mask`` (B, T, 1) is 1 on valid frames.
     """
 
     single: Velocity
-    pair: Pair
+    pair: Pair | None
     shares: Shares
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
@@ -51,7 +85,7 @@ class Guided:
     def both(self, x: mx.array, t: float) -> tuple[mx.array, mx.array]:
         """(guided, unconditional) velocities; twice the conditional one where guidance is off."""
         alpha, sigma = self.shares(t)
-        if self.scale == 1 or not self.interval[0] <= sigma <= self.interval[1]:
+        if self.pair is None or self.scale == 1 or not self.interval[0] <= sigma <= self.interval[1]:
             v = self.single(x, t)
             return v, v
         cond, uncond = self.pair(x, t)

@@ -1,0 +1,52 @@
+"""What a run tells while it goes on: shared by the command line, notebooks and the server."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .options import GenerateOptions
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a run.
+
+    ``kind``: "options" (completed, in ``options``), "note" (``message`` for the user), "text" (prompts are encoded),
+    "step" (``step`` of ``total``, which may be unknown; ``value`` latents (B, T, C)), "decode" (begins), "result"
+    (``value`` as ``generate`` returns it, ``seconds`` of wall time by phase, ``peak_memory`` of the process in bytes).
+    """
+
+    kind: str
+    message: str = ""
+    step: int = 0
+    total: int | None = None
+    options: GenerateOptions | None = None
+    value: Any = None  # mx.array
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_memory: int = 0
+
+
+class Clock:
+    """Wall time of the phases of a run."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Everything since the last lap was ``phase``."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held in memory; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

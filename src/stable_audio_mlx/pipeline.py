@@ -1,0 +1,376 @@
+"""From words (and sounds) to sound: ``steps()`` is the generator behind command line, API and server."""
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from . import audio, cpu
+from .errors import ConfigError, OptionError, SanityError
+from .events import Clock, Event, peak_memory
+from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
+from .models.factory import INPAINT_IDS
+from .options import GenerateOptions, ModelFacts, as_list, complete, spread
+from .sampling.guidance import SHARES, Guided, Keeping, network_calls
+from .sampling.inpaint import kept_frames, put_back
+from .sampling.noise import ClipNoise, GivenNoise
+from .sampling.samplers import Levels, Sampler, sampler_for
+from .weights.parts import Parts
+from .weights.source import ModelSource, open_model
+
+SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
+DECODER = ("decoder", "bottleneck", "pretransform")
+ENCODER = ("encoder", "bottleneck", "pretransform")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Latent frames of a run, and how many are valid in each clip where the model masks padding."""
+
+    frames: int
+    valid: Sequence[int]
+
+    @property
+    def mask(self) -> mx.array | None:
+        """(B, T), True on valid frames; None where all are."""
+        if min(self.valid) == self.frames:
+            return None
+        return mx.arange(self.frames)[None] < mx.array(list(self.valid))[:, None]
+
+
+@dataclass
+class Known:
+    """Given sound: latents to vary, latents to keep with their samples (C, L) and frames (B, T, 1)."""
+
+    init: mx.array | None = None
+    kept: mx.array | None = None
+    sound: np.ndarray | None = None
+    keep: mx.array | None = None
+
+
+class StableAudioPipeline:
+    """A text-to-audio model; its parts are read when needed: text encoder, then transformer, then decoder.
+
+    Each is freed after its phase, unless ``keep_models``.
+    """
+
+    def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False):
+        cpu.setup()
+        self._parts = Parts(source, dtype, keep_models)
+        self._model = model = source.create()
+        if model.dit is None:
+            raise ConfigError(f"{source.name}: an autoencoder makes no sound from text; use encode and decode with it")
+        if model.sample_size < model.downsampling_ratio:
+            raise ConfigError(f"model_config.sample_size: {model.sample_size} samples are less than one latent frame")
+        self.name, self.config, self.sample_rate = source.name, source.config, model.sample_rate
+        self.facts = ModelFacts(
+            objective=model.objective,
+            sample_rate=model.sample_rate,
+            window=model.sample_size // model.downsampling_ratio * model.downsampling_ratio,
+            guidable=bool(model.cross_ids or model.prepend_ids),
+            stable_audio_3=model.mask_padding_attention or bool(model.local_ids),
+            defaults=(source.manifest or {}).get("defaults"),
+        )
+
+    @classmethod
+    def from_pretrained(cls, name: str, dtype: str = "auto", keep_models: bool = False) -> "StableAudioPipeline":
+        """Open a known name, a hub id or a folder (converted or source).
+
+        ``dtype``: "auto", "float32", "float16" or "bfloat16".  Raises WeightsError, ConfigError.
+        """
+        return cls(open_model(name), dtype, keep_models)
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        seconds: float | Sequence[float] | None = None,
+        steps: int | None = None,
+        cfg_scale: float | None = None,
+        sampler: str | None = None,
+        seed: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        init_audio: tuple[Any, int] | None = None,
+        init_noise_level: float | None = None,
+        inpaint: Sequence[tuple[float, float]] | None = None,
+        inpaint_audio: tuple[Any, int] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        apg_scale: float | None = None,
+        cfg_rescale: float = 0.0,
+        cfg_interval: tuple[float, float] = (0.0, 1.0),
+        cfg_norm_threshold: float = 0.0,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        sigmas: Sequence[float] | None = None,
+        headroom_seconds: float = 6.0,
+        noise: Any = None,
+        step_noise: Any = None,
+        return_latents: bool = False,
+        callback: Callable[[Event], None] | None = None,
+    ) -> mx.array:
+        """Audio (batch, channels, samples), float32, or latents (batch, channels, frames); see ``GenerateOptions``.
+
+        Shorter clips of a batch end in silence.  ``callback`` is given every event of the run.  Raises OptionError,
+        AudioError, WeightsError, SanityError.
+        """
+        options = {k: v for k, v in locals().items() if k not in ("self", "callback")}
+        value = None
+        for event in self.steps(GenerateOptions(**options)):
+            if callback is not None:
+                callback(event)
+            value = event.value
+        assert value is not None
+        return value
+
+    def steps(self, options: GenerateOptions) -> Iterator[Event]:
+        """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
+        options = complete(options, self.facts)
+        sampler = sampler_for(options.sampler, self.facts.objective, self.facts.stable_audio_3)
+        window = self._window(options)
+        levels = self._levels(options, sampler, window)
+        noise, draws = self._noise(options, window, sampler.draws * sum(level > 0 for level in levels[1:]))
+        yield Event("options", options=options)
+        clock = Clock()
+        known = self._known(options, window)
+        self._parts.release("autoencoder")
+        clock.lap("encode")
+        conditions = yield from self._conditions(options)
+        self._parts.release("conditioner", "text")
+        clock.lap("text")
+        x = yield from self._sample(options, sampler, window, levels, noise, draws, known, conditions)
+        self._parts.release("dit")
+        clock.lap("sampling")
+        if not mx.isfinite(x).all().item():
+            raise SanityError("the latents are not finite: try --dtype float32, a lower cfg scale, or convert again")
+        if options.return_latents:
+            value = x.swapaxes(1, 2)
+        else:
+            yield Event("decode")
+            value = yield from self._decode(x, options, window, known)
+        self._parts.release("autoencoder")
+        clock.lap("decode")
+        yield Event("result", value=value, options=options, seconds=clock.seconds, peak_memory=peak_memory())
+
+    # What a run needs before its first step
+
+    def _window(self, options: GenerateOptions) -> Window:
+        """The whole training window; where the model masks padding, only the clips and their headroom."""
+        ratio, rate = self._model.downsampling_ratio, self.sample_rate
+        most = self.facts.window // ratio
+        if not self._model.mask_padding_attention:
+            return Window(most, [most] * options.batch_size)
+        headroom = int(options.headroom_seconds * rate / ratio)
+        valid = [min(most, math.ceil(int(s * rate) / ratio) + headroom) for s in options.seconds]
+        return Window(max(valid), valid)
+
+    def _levels(self, options: GenerateOptions, sampler: Sampler, window: Window) -> list[float]:
+        """Noise levels of the run; one schedule for a batch, that of its longest clip."""
+        if options.sigmas is not None:
+            return [float(s) for s in options.sigmas]
+        model, length = self._model, window.frames
+        shift = model.sampling_distribution_shift if self.facts.stable_audio_3 else model.distribution_shift
+        if model.use_effective_length_for_schedule:
+            length = math.ceil(max(options.seconds) * self.sample_rate / model.downsampling_ratio)
+        start = options.init_noise_level or options.sigma_max
+        return sampler.schedule(Levels(options.steps, start, options.sigma_min, length, shift))
+
+    def _noise(self, options: GenerateOptions, window: Window, needed: int) -> tuple[mx.array, Callable[[], mx.array]]:
+        """The starting noise (B, T, C) and the source of the ``needed`` further draws."""
+        draws: Any = ClipNoise(options.seed, self._model.io_channels, window.valid)
+        start = draws()
+        if options.noise is not None:
+            start = self._given("noise", options.noise, window)
+        if options.step_noise is not None:
+            if len(options.step_noise) < needed:
+                raise OptionError(f"step_noise: {len(options.step_noise)} arrays, but this run draws {needed} times")
+            draws = GivenNoise([self._given("step_noise", a, window) for a in options.step_noise[:needed]])
+        return start, draws
+
+    def _given(self, name: str, array: Any, window: Window) -> mx.array:
+        """array: (B or 1, C, T) -> (B, T, C); a model that masks padding takes longer arrays too and cuts them."""
+        array = np.asarray(array, dtype=np.float32)
+        if self._model.mask_padding_attention and array.ndim == 3:
+            array = array[:, :, : window.frames]
+        wanted = (len(window.valid), self._model.io_channels, window.frames)
+        if array.shape not in (wanted, (1, *wanted[1:])):
+            raise OptionError(f"{name}: shape {array.shape}, but this run needs {wanted} (batch, channels, frames)")
+        return mx.array(np.broadcast_to(array, wanted)).swapaxes(1, 2)
+
+    def _known(self, options: GenerateOptions, window: Window) -> Known:
+        """Encode the sound to vary and the sound to keep."""
+        known, rate, ratio = Known(), self.sample_rate, self._model.downsampling_ratio
+        if options.init_noise_level is None and not options.inpaint:
+            return known
+
+        def samples(sound: Any, name: str) -> np.ndarray:
+            prepared = audio.prepare(*sound, rate, self._model.audio_channels, name)
+            return audio.fit_length(prepared, window.frames * ratio)
+
+        autoencoder = self._parts.get("autoencoder", ENCODER)
+
+        def encode(sound: np.ndarray) -> mx.array:
+            z = mx.array(sound.T[None])
+            z = z if autoencoder is None else autoencoder.encode(z) / self._model.scale
+            mx.eval(z)
+            return z
+
+        if options.init_noise_level is not None:
+            known.init = encode(samples(options.init_audio, "init_audio"))
+        if options.inpaint:
+            known.sound = samples(options.inpaint_audio, "inpaint_audio")
+            known.kept = encode(known.sound)
+            rows = [kept_frames(options.inpaint, s, rate, ratio, window.frames) for s in options.seconds]
+            known.keep = mx.array(np.stack(rows))[..., None]
+        return known
+
+    def _conditions(self, options: GenerateOptions) -> Generator[Event, None, tuple[dict, dict | None]]:
+        """Conditions by id of the prompts, and of the negative prompts (None where they have no effect)."""
+        negative = options.negative_prompt
+        if negative is not None and options.cfg_scale == 1:
+            yield Event("note", "the negative prompt has no effect at cfg scale 1, where nothing is guided")
+            negative = None
+        if any(options.prompt) and not (self._model.conditioner and self._model.conditioner.text_ids):
+            yield Event("note", "this model takes no text; the prompt is ignored")
+        found = [self._encode_text(options.prompt, options.seconds, options.conditions)]
+        if negative is not None:
+            found.append(self._encode_text(negative, options.seconds, options.conditions))
+        for conditions in found:
+            for condition in conditions.values():
+                if any(condition.truncated):
+                    yield Event(
+                        "note", f"a prompt is longer than {condition.tokens.shape[1]} tokens; its end is not read"
+                    )
+        yield Event("text")
+        return found[0], found[1] if negative is not None else None
+
+    def _encode_text(
+        self, prompts: Sequence[str], seconds: Sequence[float], more: Mapping | None
+    ) -> dict[str, Condition]:
+        """Conditions by id for one clip per prompt, from its words, its seconds and what ``more`` says."""
+        conditioner = self._parts.get("conditioner")
+        if conditioner is None:
+            return {}
+        encoder = self._parts.text() if conditioner.text_ids else None
+        clips = [
+            {**dict.fromkeys(conditioner.text_ids, text), "seconds_start": 0, "seconds_total": s, **(more or {})}
+            for text, s in zip(prompts, seconds, strict=True)
+        ]
+        conditions = conditioner(clips, dict.fromkeys(conditioner.text_ids, encoder))
+        mx.eval(list(conditions.values()))
+        return conditions
+
+    def _assemble(self, conditions: dict, window: Window, known: Known, negative: bool = False) -> Conditioning:
+        """What the transformer reads, with the inpainting inputs of a model that has them."""
+        if self._takes_inpainting:
+            made = inpaint_conditions(len(window.valid), self._model.io_channels, known.keep, known.kept)
+            conditions = {**conditions, **made}
+        return assemble(self._model, conditions, window.frames, negative)
+
+    @property
+    def _takes_inpainting(self) -> bool:
+        return bool(set(INPAINT_IDS) & {*self._model.local_ids, *self._model.input_concat_ids})
+
+    def _velocity(self, options: GenerateOptions, window: Window, known: Known, conditions: tuple) -> Guided | Keeping:
+        """The transformer of this run with its conditions, guidance and what is to be kept."""
+        positive, negative = conditions
+        cond, uncond = self._assemble(positive, window, known), None
+        if options.cfg_scale != 1:
+            uncond = cond.unconditional(negative and self._assemble(negative, window, known, negative=True))
+        mask, shares = window.mask, SHARES[self.facts.objective]
+        single, pair = network_calls(self._parts.get("dit"), inputs(cond), inputs(uncond), mask)
+        velocity = Guided(
+            single,
+            pair,
+            shares,
+            scale=options.cfg_scale,
+            interval=options.cfg_interval,
+            rescale=options.cfg_rescale,
+            apg=options.apg_scale,
+            norm_threshold=options.cfg_norm_threshold,
+            mask=None if mask is None else mask[..., None],
+        )
+        if known.keep is None or self._takes_inpainting:
+            return velocity
+        return Keeping(velocity, known.kept, known.keep, shares)
+
+    def _sample(
+        self, options, sampler, window, levels, noise, draws, known, conditions
+    ) -> Generator[Event, None, mx.array]:
+        """x: (B, T, C) -> latents (B, T, C), one event a step; nothing else waits for the device."""
+        velocity = self._velocity(options, window, known, conditions)
+        start, total = sampler.mix(known.init, noise, levels[0]), sampler.rounds(len(levels) - 1)
+        for step, x in enumerate(sampler.run(velocity, start, levels, draws), 1):
+            mx.eval(x)
+            yield Event("step", step=step, total=total, value=x)
+        return x if known.keep is None else mx.where(known.keep, known.kept, x)
+
+    # From latents to sound
+
+    def _decode(
+        self, x: mx.array, options: GenerateOptions, window: Window, known: Known
+    ) -> Generator[Event, None, mx.array]:
+        """x: (B, T, C) -> audio (B, channels, samples), clip by clip, cut to the seconds asked and checked."""
+        autoencoder, clips = self._parts.get("autoencoder", DECODER), []
+        for latents, valid, seconds in zip(x, window.valid, options.seconds, strict=True):
+            y = latents[None, :valid]
+            y = y if autoencoder is None else autoencoder.decode(y * self._model.scale)
+            clip = np.array(y[0].astype(mx.float32)).T[:, : int(seconds * self.sample_rate)]
+            if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
+                yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
+                clip = np.clip(clip, -1, 1)
+            if known.sound is not None:
+                clip = put_back(clip, known.sound[:, : clip.shape[1]], options.inpaint, self.sample_rate)
+            check_sound(clip, int(seconds * self.sample_rate))
+            clips.append(clip)
+        longest = max(clip.shape[1] for clip in clips)
+        return mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))
+
+    # Doors for comparing with other programs
+
+    def conditioning_arrays(
+        self, prompts: str | Sequence[str], seconds: float | Sequence[float], negative: bool = False
+    ) -> dict[str, mx.array]:
+        """What the transformer reads: cross_cond (B, S, C), mask (B, S), global_cond (B, G), token_ids (B, L).
+
+        ``negative``: as the unconditional half of guidance has it.
+        """
+        prompts = as_list(prompts)
+        conditions = self._encode_text(prompts, spread(seconds, len(prompts)), None)
+        found = self._assemble(conditions, Window(1, [1] * len(prompts)), Known(), negative)
+        ids = next((c.ids for c in conditions.values() if c.ids is not None), None)
+        arrays = {
+            "cross_cond": found.cross,
+            "mask": found.cross_mask,
+            "global_cond": found.global_cond,
+            "token_ids": ids,
+        }
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def transformer_output(
+        self, x: mx.array, t: mx.array, cross_cond: mx.array | None = None, global_cond: mx.array | None = None
+    ) -> mx.array:
+        """One evaluation, unguided.  x: (B, C, T), t: (B,), cross_cond: (B, S, C), global_cond: (B, G) -> (B, C, T)"""
+        dit = self._parts.get("dit")
+        return dit(x.swapaxes(1, 2), t, dit.condition(cross=cross_cond, global_cond=global_cond)).swapaxes(1, 2)
+
+
+def inputs(conditioning: Conditioning | None) -> dict[str, mx.array | None] | None:
+    """What ``DiT.condition`` takes, by name."""
+    names = ("cross", "global_cond", "local", "input_concat", "prepend")
+    return conditioning and {name: getattr(conditioning, name) for name in names}
+
+
+def check_sound(clip: np.ndarray, samples: int) -> None:
+    """SanityError for what must not be handed out as a success: not finite, silent or of the wrong length."""
+    if clip.shape[1] != samples:
+        raise SanityError(f"the model made {clip.shape[1]} samples instead of {samples}; its config does not fit it")
+    if not np.isfinite(clip).all():
+        raise SanityError("the sound is not finite: try --dtype float32 or convert the model again")
+    if np.sqrt(np.mean(np.square(clip, dtype=np.float64))) < SILENCE:
+        raise SanityError(
+            "the sound is silent: try another seed or prompt, a lower cfg scale or the model's own sampler"
+        )

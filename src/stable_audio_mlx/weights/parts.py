@@ -1,0 +1,38 @@
+"""The parts of a model in memory: each is read when it is needed and given back after its phase."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from .source import ModelSource
+from .text import TextEncoder
+
+
+class Parts:
+    """``get`` reads a part, ``release`` gives its memory back, unless ``keep``."""
+
+    def __init__(self, source: ModelSource, dtype: str = "auto", keep: bool = False):
+        self._source, self._dtype, self._keep = source, dtype, keep
+        self._loaded: dict[tuple, Any] = {}
+
+    def get(self, part: str, only: tuple[str, ...] | None = None) -> Any:
+        """The part ("dit", "autoencoder", "conditioner"), or only its children ``only``; None if there is none."""
+        key = (part, only)
+        if key not in self._loaded:
+            module = getattr(self._source.create(), part)
+            self._loaded[key] = module and self._source.load(part, module, only, self._dtype)
+        return self._loaded[key]
+
+    def text(self) -> TextEncoder | None:
+        """The text encoder; it reads its weights at the first prompt.  None for a model without one."""
+        if ("text",) not in self._loaded:
+            files = self._source.text_files()
+            encoder = files and TextEncoder.from_files(files.config, files.weights, files.tokenizer)
+            self._loaded[("text",)] = encoder
+        return self._loaded[("text",)]
+
+    def release(self, *parts: str) -> None:
+        """The caller holds these parts no longer."""
+        if not self._keep:
+            self._loaded = {key: value for key, value in self._loaded.items() if key[0] not in parts}
+            mx.clear_cache()
