@@ -43,11 +43,15 @@ class Case:
     zeros: dict[str, list[int]] = field(default_factory=dict)
     text: dict | None = None  # {"config": Hugging Face config, "vocabulary": [...], "tensors": {...}}
     reference: str = ""
+    faded: list[str] = field(default_factory=list)  # ends of keys whose high Fourier columns are made small
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Every tensor of model.safetensors in PyTorch's layout."""
         drawn = {key: draw(self.name, key, shape) for key, shape in self.tensors.items()}
+        for key in drawn:
+            if key.endswith(tuple(self.faded)):
+                drawn[key] *= fade(drawn[key].shape[-1])
         drawn |= {key: np.zeros(shape, np.float32) for key, shape in self.zeros.items()}
         return drawn | {k.removeprefix("weights/"): v for k, v in self.arrays.items() if k.startswith("weights/")}
 
@@ -95,6 +99,11 @@ def draw(salt: str, key: str, shape: list[int]) -> np.ndarray:
     return (mean + deviation * generator(f"{salt}/{key}").standard_normal(shape)).astype(np.float32)
 
 
+def fade(width: int) -> np.ndarray:
+    """Columns of [cos, sin] features, fast ones small: their phases in float32 depend on the order of operations."""
+    return np.tile(np.exp(-12 * np.arange(width // 2) / (width // 2)), 2).astype(np.float32)
+
+
 def nest(shapes: dict[str, list[int]]) -> dict:
     """``{"a.b": shape}`` as ``{"a": {"b": shape}}``: a third of the bytes."""
     tree: dict = {}
@@ -116,7 +125,7 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, list[int]]:
 
 def save(case: Case, folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    head = {k: getattr(case, k) for k in ("name", "reference", "config", "runs", "text")}
+    head = {k: getattr(case, k) for k in ("name", "reference", "config", "runs", "text", "faded")}
     head |= {"tensors": nest(case.tensors), "zeros": nest(case.zeros)}
     (folder / f"{case.name}.json").write_text(json.dumps(head, separators=(",", ":"), ensure_ascii=False) + "\n")
     np.savez_compressed(folder / f"{case.name}.npz", **case.arrays)

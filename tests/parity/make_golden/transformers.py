@@ -21,7 +21,11 @@ def dit(name, *, channels=5, width=64, heads=2, depth=2, cross=48, pooled=None, 
     diffusion = {"type": "dit", "diffusion_objective": objective, "config": config}
     diffusion |= {"cross_attention_cond_ids": ["seconds_total"] if cross else [], **(ids or {})}
     diffusion |= {"global_cond_ids": ["seconds_total"] if pooled else []}
-    model = {"io_channels": channels, "diffusion": diffusion, "conditioning": {"configs": [SECONDS], "cond_dim": cross or pooled or 48}}
+    model = {
+        "io_channels": channels,
+        "diffusion": diffusion,
+        "conditioning": {"configs": [SECONDS], "cond_dim": cross or pooled or 48},
+    }
     config = {
         "model_type": "diffusion_cond",
         "sample_size": 4800,
@@ -59,7 +63,9 @@ def cases():
     yield dit("dit_differential_plain", attn_kwargs={"differential": True})
     yield dit("dit_dynamic_tanh", remove_norms=True, attn_kwargs={"qk_norm": "dyt"}, global_cond_type="adaLN")
     yield dit("dit_layer_scale_conformer", layer_scale=True, conformer=True, attn_kwargs={"feat_scale": True})
-    prepend = dit("dit_prepend_tokens", prepend_cond_dim=48, cross=0, pooled=48, ids={"prepend_cond_ids": ["seconds_total"]})
+    prepend = dit(
+        "dit_prepend_tokens", prepend_cond_dim=48, cross=0, pooled=48, ids={"prepend_cond_ids": ["seconds_total"]}
+    )
     prepend.runs[0]["args"]["prepend_cond"] = noise(2, 3, 48)
     yield prepend
     yield dit("dit_time_only", cross=0, pooled=0, num_memory_tokens=2)
