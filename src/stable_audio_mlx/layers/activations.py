@@ -1,19 +1,100 @@
-"""Gates of the gated feed-forward layers."""
+"""Activations, and their forms for the Linux CPU, where MLX calls the C library for every element.
+
+There a product or sum costs 0.1 ns per element, an exponential 10 ns.  The forms below use products and sums only,
+differ from the exact functions by less than 5e-7 of the result's range and have the exact functions' derivatives.
+"""
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+
+from ..cpu import fast_forms
+
+# tanh x = x P(x^2) / Q(x^2) for |x| < 7.9, after which it is 1 in float32; highest power first.
+TANH_LIMIT = 7.90531110763549805
+TANH_P = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
+          1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03)  # fmt: skip
+TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 
 
-def silu_gate(value: mx.array, gate: mx.array) -> mx.array:
-    """value, gate: (B, T, C) -> value * silu(gate)"""
-    return value * nn.silu(gate)
+def horner(x: mx.array, coefficients: tuple[float, ...]) -> mx.array:
+    """Polynomial of ``x``, highest power first."""
+    p = coefficients[0]
+    for c in coefficients[1:]:
+        p = p * x + c
+    return p
 
 
-def sin_gate(value: mx.array, gate: mx.array) -> mx.array:
-    """value, gate: (B, T, C) -> value * sin(pi * gate)"""
-    return value * mx.sin(math.pi * gate)
+def exp_coefficients(scale: float, degree: int = 5, squarings: int = 5) -> tuple[float, ...]:
+    """Taylor polynomial of exp(scale * x / 2^squarings)."""
+    return tuple((scale / 2**squarings) ** k / math.factorial(k) for k in range(degree, -1, -1))
 
+
+EXP, EXP_MINUS = exp_coefficients(1.0), exp_coefficients(-1.0)
+
+
+def power_32(x: mx.array) -> mx.array:
+    for _ in range(5):
+        x = x * x
+    return x
+
+
+def fast_exp(x: mx.array) -> mx.array:
+    """exp(x) for x <= 0: within 2e-6, and 0 (1e-31) below -60. x: any shape, float32"""
+    return power_32(horner(mx.maximum(x, -60.0), EXP))
+
+
+def fast_silu_gate(value: mx.array, gate: mx.array) -> mx.array:
+    return value * gate / (1 + power_32(horner(mx.clip(gate, -24.0, 24.0), EXP_MINUS)))
+
+
+def fast_tanh(x: mx.array) -> mx.array:
+    x = mx.clip(x, -TANH_LIMIT, TANH_LIMIT)
+    square = x * x
+    return x * horner(square, TANH_P) / horner(square, TANH_Q)
+
+
+@cache
+def sin_coefficients(degree: int = 8) -> tuple[float, ...]:
+    """sin(2 pi f) = f P(f^2) for |f| <= 1/2, by interpolation at Chebyshev nodes: error 2e-9."""
+    nodes = 0.125 - 0.125 * np.cos((np.arange(degree + 1) + 0.5) * np.pi / (degree + 1))
+    root = np.sqrt(nodes)
+    return tuple(map(float, np.polyfit(nodes, np.sin(2 * np.pi * root) / root, degree)))
+
+
+def fast_sin_pi(x: mx.array) -> mx.array:
+    half = 0.5 * x
+    turn = half - mx.round(half)
+    return turn * horner(turn * turn, sin_coefficients())
+
+
+def with_derivative(fast: Callable, exact: Callable) -> Callable:
+    """``fast`` on the Linux CPU in float32, ``exact`` elsewhere; the derivative is that of ``exact``."""
+    function = mx.custom_function(fast)
+
+    @function.vjp
+    def backward(primals, cotangent, _):
+        primals = list(primals) if isinstance(primals, list | tuple) else [primals]
+        grads = mx.vjp(exact, primals, [cotangent])[1]
+        return tuple(grads) if len(grads) > 1 else grads[0]
+
+    def choose(*args: mx.array) -> mx.array:
+        return (function if fast_forms() and args[0].dtype == mx.float32 else exact)(*args)
+
+    return choose
+
+
+#: value, gate: (B, T, C) -> value * silu(gate)
+silu_gate = with_derivative(fast_silu_gate, lambda value, gate: value * nn.silu(gate))
+#: value, gate: (B, T, C) -> value * sin(pi * gate)
+sin_gate = with_derivative(
+    lambda value, gate: value * fast_sin_pi(gate), lambda value, gate: value * mx.sin(math.pi * gate)
+)
+#: x: any shape -> tanh(x)
+tanh = with_derivative(fast_tanh, mx.tanh)
 
 GATES = {"silu": silu_gate, "sin": sin_gate}

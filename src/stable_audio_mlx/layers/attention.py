@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from .activations import fast_exp, with_derivative
 from .norms import DynamicTanh, RMSNorm, UnitNorm
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
@@ -13,6 +14,50 @@ QK_NORMS = {
     "l2": lambda dim, eps: UnitNorm(),
     "dyt": lambda dim, eps: DynamicTanh(dim),
 }
+
+
+# Scores computed at a time on the CPU: 4 MB, so that they stay in the cache.
+TILE = 1 << 20
+
+
+def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array | None = None) -> mx.array:
+    """softmax(scale * q k^T) v.
+
+    q: (B, H, T, D); k, v: (B, Hkv, S, D), every key head serves H / Hkv query heads in a row;
+    mask: bool, broadcastable to (B, H, T, S), True where a key counts -> (B, H, T, D)
+    """
+
+    def exact(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+
+    return with_derivative(lambda q, k, v: tiled_attention(scale * q, k, v, mask), exact)(q, k, v)
+
+
+def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
+    """As ``attention`` with scale 1, a few heads or rows at a time, the softmax normalised after the second product."""
+    (batch, heads, length, _), (_, kv_heads, keys, dim) = q.shape, v.shape
+    group, flat = heads // kv_heads, batch * kv_heads
+    rows = group * length
+    q, k, v = q.reshape(flat, rows, -1), k.reshape(flat, keys, -1).swapaxes(1, 2), v.reshape(flat, keys, dim)
+    if mask is not None:
+        mask = mx.broadcast_to(mask, (*mask.shape[:1], kv_heads, *mask.shape[2:])) if mask.shape[0] > 1 else mask
+        mask = mx.tile(mask.reshape(-1, *mask.shape[2:]), (1, group if mask.shape[2] > 1 else 1, 1))
+        mask = mx.where(mask, 0.0, -1e9)
+    step, row_step = max(1, TILE // (rows * keys)), max(16, TILE // keys)
+    out = []
+    for i in range(0, flat, step):
+        at = slice(i, i + step)
+        tiles = []
+        for r in range(0, rows, row_step):
+            scores = q[at, r : r + row_step] @ k[at]
+            if mask is not None:
+                row = slice(r, r + row_step) if mask.shape[1] > 1 else slice(None)
+                scores = scores + (mask[at, row] if mask.shape[0] > 1 else mask[:, row])
+            weights = fast_exp(scores - scores.max(axis=-1, keepdims=True))
+            tiles.append((weights @ v[at]) / weights.sum(axis=-1, keepdims=True))
+        out.append(mx.concatenate(tiles, axis=1) if len(tiles) > 1 else tiles[0])
+    out = mx.concatenate(out, axis=0) if len(out) > 1 else out[0]
+    return out.reshape(batch, heads, length, dim)
 
 
 class Attention(nn.Module):

@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from .activations import tanh
 
 # What stable-audio-tools calls the parameters of its own norms.
 NAMES = {"gamma": "weight", "beta": "bias"}
@@ -53,7 +54,7 @@ class DynamicTanh(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (..., D) -> (..., D)"""
-        return self.weight * mx.tanh(self.alpha * x) + self.bias
+        return self.weight * tanh(self.alpha * x) + self.bias
 
 
 class UnitNorm(nn.Module):
