@@ -87,7 +87,7 @@ class DiffusionSection:
     sampling_distribution_shift_options: dict | None = None
     mask_padding_attention: bool = False
     use_effective_length_for_schedule: bool = False
-    modular_local_cond_configs: tuple = ()
+    modular_local_cond_configs: tuple[Any, ...] = ()
 
     def __post_init__(self):
         if self.modular_local_cond_configs:

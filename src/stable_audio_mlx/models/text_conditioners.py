@@ -204,6 +204,10 @@ def prompts(values: Sequence[Any]) -> list[str]:
     for value in values:
         if not isinstance(value, str):
             raise OptionError(f"a prompt is text, got {describe(value)}")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise OptionError(f"a prompt must be valid Unicode text, got {describe(value)}") from None
     return list(values)
 
 

@@ -32,7 +32,8 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any, kind: Any = None, cfg: Any = None, entries: Mapping[str, Entry] | None = None):
         """``kind`` and ``cfg``: class and config of the encoder; ``entries``: its tensors, from ``check_entries``."""
-        self._tokenizer, self._kind, self._cfg, self._entries = tokenizer, kind, cfg, entries or {}
+        self._tokenizers: dict[tuple[str, ...], Any] = {(): tokenizer}
+        self._kind, self._cfg, self._entries = kind, cfg, entries or {}
         self._network: nn.Module | None = None
 
     @classmethod
@@ -69,10 +70,7 @@ class TextEncoder:
     ) -> tuple[mx.array, mx.array, list[bool]]:
         """-> ids and mask, (B, max_length) each, padded on the right, and which prompts were cut."""
         lists, truncated = self._tokens(prompts, max_length, special_tokens)
-        pad = self._pad_id()
-        ids = mx.array([tokens + [pad] * (max_length - len(tokens)) for tokens in lists], mx.int32)
-        mask = mx.arange(max_length)[None] < mx.array([len(tokens) for tokens in lists])[:, None]
-        return ids, mask, truncated
+        return *self._pad(lists, max_length), truncated
 
     def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText:
         """-> embeddings (B, max_length, D), float32, zero where there is no token.
@@ -81,17 +79,16 @@ class TextEncoder:
         """
         if self._cfg is None:
             raise WeightsError("this model has a tokenizer, but no text encoder; its files are incomplete")
-        ids, mask, truncated = self.tokenize(prompts, max_length)
-        unique = list(dict.fromkeys(prompts))
-        lists, _ = self._tokens(unique, max_length)
-        filled = [tokens for tokens in lists if tokens]
-        x = mx.zeros((len(unique), max_length, self._cfg.width))
-        if filled:
-            found = self._run(filled)
-            rows = mx.array([i for i, tokens in enumerate(lists) if tokens])
-            x[rows, : found.shape[1]] = found
-        x = x[mx.array([unique.index(prompt) for prompt in prompts])]
+        lists, truncated = self._tokens(prompts, max_length)
+        unique = [tokens for tokens in dict.fromkeys(map(tuple, lists)) if tokens]
+        x = mx.zeros((len(unique) + 1, max_length, self._cfg.width))
+        if unique:
+            found = self._run(unique)
+            x[:-1, : found.shape[1]] = found
+        # A prompt without any token (T5Gemma adds no end mark) is the last row, all zero.
+        x = x[mx.array([unique.index(tuple(tokens)) if tokens else len(unique) for tokens in lists])]
         mx.eval(x)
+        ids, mask = self._pad(lists, max_length)
         return EncodedText(x, mask, ids, truncated)
 
     def release(self) -> None:
@@ -103,28 +100,36 @@ class TextEncoder:
     ) -> tuple[list[list[int]], list[bool]]:
         """Token ids of each prompt, at most ``max_length``; the end mark stays last in a prompt that is cut."""
         marks = getattr(self._kind, "END_MARK", True)
-        self._tokenizer.no_padding()
-        if special_tokens:
-            self._tokenizer.add_special_tokens(list(special_tokens))
-        if max_length <= self._tokenizer.num_special_tokens_to_add(False) * marks:
+        tokenizer = self._tokenizer(tuple(special_tokens))
+        if max_length <= tokenizer.num_special_tokens_to_add(False) * marks:
             raise OptionError(f"max_length {max_length} leaves no room for a token")
-        self._tokenizer.enable_truncation(max_length)
-        encodings = self._tokenizer.encode_batch(list(prompts), add_special_tokens=marks)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length)
+        encodings = tokenizer.encode_batch(list(prompts), add_special_tokens=marks)
         return [e.ids for e in encodings], [bool(e.overflowing) for e in encodings]
 
-    def _pad_id(self) -> int:
-        if self._cfg is not None:
-            return self._cfg.pad_token_id
-        return next((i for i in map(self._tokenizer.token_to_id, ("<pad>", "[PAD]")) if i is not None), 0)
+    def _tokenizer(self, special_tokens: tuple[str, ...]) -> Any:
+        """A token table's own special tokens must not become known to the other conditioners of a model."""
+        if special_tokens not in self._tokenizers:
+            copy = type(self._tokenizers[()]).from_str(self._tokenizers[()].to_str())
+            copy.add_special_tokens(list(special_tokens))
+            self._tokenizers[special_tokens] = copy
+        return self._tokenizers[special_tokens]
 
-    def _run(self, lists: list[list[int]]) -> mx.array:
+    def _pad(self, lists: list[list[int]], max_length: int) -> tuple[mx.array, mx.array]:
+        pad = self._cfg.pad_token_id if self._cfg else self._tokenizers[()].token_to_id("<pad>") or 0
+        ids = mx.array([[*tokens, *[pad] * (max_length - len(tokens))] for tokens in lists], mx.int32)
+        mask = mx.arange(max_length)[None] < mx.array([len(tokens) for tokens in lists])[:, None]
+        return ids, mask
+
+    def _run(self, lists: Sequence[Sequence[int]]) -> mx.array:
         """Non-empty token lists -> (B, longest, D), zero behind each prompt's end."""
         network = self._network or self._load()
         rows = sorted({token for tokens in lists for token in tokens})
         table = self._embedding_rows(rows)
         longest = max(map(len, lists))
         place = {row: i for i, row in enumerate(rows)}
-        x = table[mx.array([[place[t] for t in tokens] + [0] * (longest - len(tokens)) for tokens in lists])]
+        x = table[mx.array([[*(place[t] for t in tokens), *[0] * (longest - len(tokens))] for tokens in lists])]
         lengths = mx.array([len(tokens) for tokens in lists])
         mask = mx.arange(longest)[None] < lengths[:, None]
         ragged = any(len(tokens) != longest for tokens in lists)
