@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 
 from .errors import AudioError, OptionError
+from .options import check_output
 
-# File extension -> (libsndfile's format, subtype); .wav is written here, so that the same sound gives the same bytes.
-FORMATS = {
-    ".wav": ("WAV", "FLOAT"),
-    ".flac": ("FLAC", "PCM_24"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-}
+# Extension -> (libsndfile's format, subtype); .wav is written here, so that the same sound gives the same bytes.
+LIBSNDFILE = {".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
 MAX_CHANNELS = 64
 FLOAT = 3  # WAVE_FORMAT_IEEE_FLOAT
 
@@ -98,21 +94,6 @@ class Written:
     gain: float
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> Path:
-    """``path`` if a file can be written there; OptionError otherwise.  Makes the folder."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"{path}: unknown audio format {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path}: exists already; choose another name or pass --overwrite")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise OptionError(f"{path.parent}: cannot be written to")
-    return path
-
-
 def write(path: str | Path, audio: Any, rate: int, overwrite: bool = False) -> Written:
     """Write ``audio`` (C, L) in the format of the extension; the file appears only when it is complete.
 
@@ -157,7 +138,7 @@ def wav_bytes(audio: np.ndarray, rate: int) -> bytes:
 def _write_with_libsndfile(path: Path, audio: np.ndarray, rate: int) -> None:
     import soundfile
 
-    container, subtype = FORMATS[path.suffix.lower()]
+    container, subtype = LIBSNDFILE[path.suffix.lower()]
     try:
         soundfile.write(str(path), audio.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:

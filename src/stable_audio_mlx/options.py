@@ -5,13 +5,16 @@ Only the standard library is imported here, since this module is read before the
 
 import math
 import numbers
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from .errors import OptionError
 
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 Audio = tuple[Any, int]  # (array of shape (channels, samples), sample rate in Hz)
 
 
@@ -126,6 +129,7 @@ class ModelFacts:
     sample_rate: int
     window: int
     guidable: bool = True
+    takes_text: bool = True
     stable_audio_3: bool = False
     defaults: Mapping[str, Any] | None = None  # the model's own, over the preset: steps, cfg_scale, sampler, seconds
 
@@ -185,6 +189,24 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> GenerateOptions:
     if varied and filled.init_noise_level <= filled.sigma_min:
         filled = replace(filled, sigma_min=filled.init_noise_level / 10)
     return filled
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> Path:
+    """``path`` if a sound can be written there; OptionError otherwise.  Makes the folder."""
+    path = Path(path)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise OptionError(f"{path}: unknown audio format {path.suffix!r}; use one of {', '.join(EXTENSIONS)}")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path}: exists already; choose another name or pass --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{path.parent}: cannot be made ({error.strerror})") from None
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: cannot be written to")
+    return path
 
 
 def batch_length(options: GenerateOptions) -> int:

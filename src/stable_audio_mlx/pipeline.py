@@ -71,6 +71,7 @@ class StableAudioPipeline:
             sample_rate=model.sample_rate,
             window=model.sample_size // model.downsampling_ratio * model.downsampling_ratio,
             guidable=bool(model.cross_ids or model.prepend_ids),
+            takes_text=bool(model.conditioner and model.conditioner.text_ids),
             stable_audio_3=model.mask_padding_attention or bool(model.local_ids),
             defaults=(source.manifest or {}).get("defaults"),
         )
@@ -137,10 +138,13 @@ class StableAudioPipeline:
         clock = Clock()
         known = self._known(options, window)
         self._parts.release("autoencoder")
-        clock.lap("encode")
+        if known.init is not None or known.kept is not None:
+            clock.lap("encode")
         conditions = yield from self._conditions(options)
         self._parts.release("conditioner", "text")
         clock.lap("text")
+        self._parts.get("dit")
+        clock.lap("load transformer")
         x = yield from self._sample(options, sampler, window, levels, noise, draws, known, conditions)
         self._parts.release("dit")
         clock.lap("sampling")
@@ -150,9 +154,11 @@ class StableAudioPipeline:
             value = x.swapaxes(1, 2)
         else:
             yield Event("decode")
+            self._parts.get("autoencoder", DECODER)
+            clock.lap("load decoder")
             value = yield from self._decode(x, options, window, known)
-        self._parts.release("autoencoder")
-        clock.lap("decode")
+            clock.lap("decode")
+            self._parts.release("autoencoder")
         yield Event("result", value=value, options=options, seconds=clock.seconds, peak_memory=peak_memory())
 
     # What a run needs before its first step
@@ -233,7 +239,7 @@ class StableAudioPipeline:
         if negative is not None and options.cfg_scale == 1:
             yield Event("note", "the negative prompt has no effect at cfg scale 1, where nothing is guided")
             negative = None
-        if any(options.prompt) and not (self._model.conditioner and self._model.conditioner.text_ids):
+        if any(options.prompt) and not self.facts.takes_text:
             yield Event("note", "this model takes no text; the prompt is ignored")
         found = [self._encode_text(options.prompt, options.seconds, options.conditions)]
         if negative is not None:

@@ -65,8 +65,8 @@ class Guided:
 
     Scale 1 (or no ``pair``) turns guidance off, as does a sigma outside ``interval``; then ``single`` is called.
     ``apg`` 1 keeps only the part of the difference orthogonal to the estimate (Sadat et al. 2024), 0 is plain guidance;
-    ``norm_threshold`` limits the L2 norm of the difference of estimates, ``rescale`` pulls the standard deviation over channels towards
-    that of the conditional output (Lin et al. 2023).  ``mask`` (B, T, 1) is 1 on valid frames.
+    ``norm_threshold`` limits the L2 norm of the difference of estimates; ``rescale`` pulls the standard deviation over
+    channels towards that of the conditional output (Lin et al. 2023).  ``mask`` (B, T, 1) is 1 on valid frames.
     """
 
     single: Velocity

@@ -1,0 +1,212 @@
+"""``generate.py --prompt TEXT``: a sound file from words."""
+
+import argparse
+import json
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import OptionError
+from ..options import EXTENSIONS, GenerateOptions, batch_length, check_output, seeds
+from .common import run
+
+if TYPE_CHECKING:
+    from ..events import Event
+
+SLUG_LENGTH = 60
+EPILOG = """\
+The path of the sound is the only thing on stdout; the seed, progress and notes go to stderr.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 weights, 4 input audio, 5 the result is silent or broken, 130 interrupted."""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        "generate.py",
+        description="Text in, sound out. What is not given is the model's own.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = p.add_argument
+    add("-p", "--prompt", metavar="TEXT", help="what to hear")
+    add("--negative-prompt", metavar="TEXT", help="what not to hear; needs a cfg scale other than 1")
+    add("-m", "--model", metavar="NAME|DIR", help="default: the best model in model/")
+    add("-s", "--seconds", "--duration", type=float, metavar="S", help="length")
+    add("--steps", type=int, metavar="N")
+    add("--cfg-scale", "--cfg", type=float, metavar="G", help="how strictly to follow the prompt; 1 turns guidance off")
+    add("--sampler", metavar="NAME", help="a name that does not fit the model lists those that do")
+    add("--seed", type=int, nargs="+", metavar="N", help="the same seed gives the same sound; several make a batch")
+    add("-n", "--batch-size", type=int, metavar="N", help="so many sounds, with the seeds that follow")
+    add("-o", "--output", "--out", metavar="FILE", help=f"{', '.join(EXTENSIONS)}; default output/PROMPT-SEED.wav")
+    add("--overwrite", action="store_true", help="replace an existing file")
+    more = p.add_argument_group("other sounds as a start")
+    add = more.add_argument
+    add("--init-audio", metavar="FILE", help="a sound to vary")
+    add("--init-noise-level", type=float, metavar="X", help="how much: 0 to 1 (flow models), sigma (v models)")
+    add("--inpaint", type=float, nargs=2, action="append", metavar=("START", "END"), help="seconds to make anew")
+    add("--inpaint-audio", metavar="FILE", help="the sound to repair; default: --init-audio")
+    fine = p.add_argument_group("fine control")
+    add = fine.add_argument
+    add("--cfg-rescale", type=float, metavar="X", help="0 to 1: tame the loudness of strong guidance")
+    add("--cfg-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
+    add("--apg-scale", "--apg", type=float, metavar="X", help="0 plain guidance, 1 projected")
+    add("--sigma-min", type=float, metavar="X", help="v models")
+    add("--sigma-max", type=float, metavar="X")
+    add("--headroom-seconds", type=float, metavar="S", help="made beyond the end and cut off (Stable Audio 3)")
+    add("--condition", action="append", metavar="NAME=VALUE", help="what else the model's config asks for")
+    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help="of the weights in memory")
+    add("--keep-models", action="store_true", help="do not free each part of the model after its phase")
+    add("-v", "--verbose", action="store_true", help="time of each phase and peak memory")
+    add("--json", action="store_true", help="one line of JSON for each sound instead of its path")
+    add("-V", "--version", action="version", version=f"stable-audio-mlx {__version__}")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    return run(lambda: generate(arguments))
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Check all that is cheap, load, sample, write."""
+    options = with_seeds(options_from(arguments))
+    outputs = output_paths(arguments, options)
+    options = replace(
+        options,
+        init_audio=options.init_audio and read(arguments.init_audio),
+        inpaint_audio=options.inpaint_audio and read(arguments.inpaint_audio),
+    )
+    from ..pipeline import StableAudioPipeline
+
+    pipeline = StableAudioPipeline.from_pretrained(
+        arguments.model or default_model(), arguments.dtype, arguments.keep_models
+    )
+    if pipeline.facts.takes_text and arguments.prompt is None:
+        raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')
+    note("seed " + " ".join(map(str, options.seed)))
+    result = watch(pipeline.steps(options), arguments.verbose)
+    for clip, seconds, seed, path in zip(result.value, result.options.seconds, options.seed, outputs, strict=True):
+        samples = int(seconds * pipeline.sample_rate)
+        written = save(path, clip[:, :samples], pipeline.sample_rate, arguments.overwrite)
+        record = {"path": str(written), "seed": seed, "seconds": seconds, "model": pipeline.name}
+        print(json.dumps(record, ensure_ascii=False) if arguments.json else written)
+    return 0
+
+
+def options_from(arguments: argparse.Namespace) -> GenerateOptions:
+    """The options that were given; the rest stays at the dataclass's defaults."""
+    names = GenerateOptions.__dataclass_fields__
+    given: dict[str, Any] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+    if arguments.cfg_interval:
+        given["cfg_interval"] = tuple(arguments.cfg_interval)
+    for name in ("init_audio", "inpaint_audio"):
+        if name in given:
+            given[name] = (given[name], 0)  # read once everything else is known to be right
+    if arguments.condition:
+        given["conditions"] = dict(map(condition, arguments.condition))
+    return GenerateOptions(**given)
+
+
+def condition(text: str) -> tuple[str, float | str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise OptionError(f"--condition {text!r}: expected NAME=VALUE")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def with_seeds(options: GenerateOptions) -> GenerateOptions:
+    batch = batch_length(options)
+    return replace(options, seed=seeds(options.seed, batch), batch_size=batch)
+
+
+def output_paths(arguments: argparse.Namespace, options: GenerateOptions) -> list[Path]:
+    """One path per clip that can be written to, for a batch with the seed in its name."""
+    given, batch = arguments.output, len(options.seed)
+    if given is None or given.endswith("/") or Path(given).is_dir():
+        folder, stem = Path(given or "output"), slug(arguments.prompt or "sound")
+        return [check_output(unused(folder / f"{stem}-{seed}.wav"), True) for seed in options.seed]
+    path = Path(given)
+    paths = [path] if batch == 1 else [path.with_name(f"{path.stem}-{seed}{path.suffix}") for seed in options.seed]
+    return [check_output(p, arguments.overwrite) for p in paths]
+
+
+def slug(text: str) -> str:
+    """Letters and digits of ``text`` joined by hyphens: a name for every file system."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = "".join(c if c.isalnum() else " " for c in plain).split()
+    return "-".join(words)[:SLUG_LENGTH].strip("-") or "sound"
+
+
+def unused(path: Path) -> Path:
+    """``path``, with -2, -3 ... before its extension if there is such a file."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def read(path: str) -> tuple[Any, int]:
+    from ..audio import read as read_audio
+
+    return read_audio(path)
+
+
+def default_model() -> Path:
+    from ..errors import WeightsError
+    from ..weights import hub
+
+    found = hub.best_local_model()
+    if found is None:
+        raise WeightsError("there is no model in model/; get one: python convert.py stable-audio-open-small")
+    if found.name == hub.EMBEDDED:
+        note("using the small embedded model; python convert.py stable-audio-open-small gets a real one")
+    return found
+
+
+def watch(events: "Iterator[Event]", verbose: bool) -> "Event":
+    """Show a run on stderr; returns its result."""
+    from tqdm import tqdm
+
+    event, bar = None, None
+    try:
+        for event in events:
+            if event.kind == "note":
+                note(event.message)
+            elif event.kind == "step":
+                bar = bar or tqdm(total=event.total, unit="step", disable=not sys.stderr.isatty(), leave=verbose)
+                bar.update()
+            elif event.kind == "options" and verbose:
+                o = event.options
+                note(f"{o.sampler}, {o.steps} steps, cfg scale {o.cfg_scale:g}, {max(o.seconds):g} seconds")
+            elif event.kind == "decode" and bar:
+                bar.close()
+    finally:
+        if bar:
+            bar.close()
+    if verbose:
+        phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in event.seconds.items())
+        note(f"{phases}; peak memory {event.peak_memory / 1e9:.2f} GB")
+    return event
+
+
+def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
+    from ..audio import write
+
+    written = write(path, clip, rate, overwrite)
+    if written.gain < 1:
+        note(f"{path.name}: turned down by a factor of {written.gain:.3f}, since {path.suffix} cannot hold its peak")
+    elif written.peak > 1:
+        note(f"{path.name}: peak {written.peak:.2f} is over full scale; the float file keeps it, turn it down to play")
+    return written.path
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
