@@ -41,7 +41,7 @@ def convert(options: argparse.Namespace) -> int:
     name = known.name if known and not local else name_of(options.source, source)
     output = options.output or hub.default_output(name)
     with ProgressBar() as bar:
-        manifest = convert_folder(
+        conversion = convert_folder(
             source,
             output,
             options.dtype,
@@ -51,8 +51,10 @@ def convert(options: argparse.Namespace) -> int:
             download=not options.offline,
             progress=bar.update,
         )
-    for line in table(manifest):
+    for line in table(conversion.manifest):
         print(line, file=sys.stderr)
+    if not conversion.fresh:
+        print("converted before from the same file, left as it is (--overwrite does it again)", file=sys.stderr)
     print(output)
     return 0
 
@@ -93,5 +95,10 @@ def table(manifest: dict) -> list[str]:
     lines = [f"{'part':<26}{'tensors':>9}{'parameters':>15}{'size':>12}"]
     for name, tensors, parameters, size in (*rows, ("total", *sums)):
         numbers = (f"{n:,}" if n is not None else "" for n in (tensors, parameters))
-        lines.append(f"{name:<26}{next(numbers):>9}{next(numbers):>15}{size / 1e6:>9.1f} MB")
+        lines.append(f"{name:<26}{next(numbers):>9}{next(numbers):>15}{size_text(size):>12}")
     return lines
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 12.3 MB, 4 kB."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from .common import run
-from .convert import ProgressBar
+from .convert import ProgressBar, size_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def verify(name: str) -> int:
         weights = (
             f"{row.tensors:>9,}{row.parameters:>15,}{row.mean:>11.5f}{row.deviation:>11.5f}" if row.tensors else ""
         )
-        print(f"{row.file:<26}{'ok' if row.same_hash else 'WRONG':>7}{weights:<46}{row.bytes / 1e6:>9.1f} MB")
+        print(f"{row.file:<26}{'ok' if row.same_hash else 'WRONG':>7}{weights:<46}{size_text(row.bytes):>12}")
     for note in report.notes:
         print(note)
     for problem in report.problems:

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -26,6 +26,13 @@ Progress = Callable[[str, int, int], None]
 Part = dict[str, tuple[int, Callable[[], np.ndarray]]]  # parameter -> (source bytes, how to read it)
 
 
+class Conversion(NamedTuple):
+    """The manifest of a converted folder; not ``fresh`` when an equal result was there already."""
+
+    manifest: dict[str, Any]
+    fresh: bool
+
+
 def convert_folder(
     source: Path,
     output: Path,
@@ -36,8 +43,8 @@ def convert_folder(
     allow_pickle: bool = False,
     download: bool = True,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Convert a checkpoint folder (or weights file) into ``output`` and return its manifest.
+) -> Conversion:
+    """Convert a checkpoint folder (or weights file) into ``output``.
 
     Weight norm is fused in float64 and rounded once; ``dtype`` is how float weights are stored.  Nothing appears under
     ``output`` before all of it is written.  An output that holds exactly this result already is left as it is.
@@ -64,13 +71,14 @@ def convert_folder(
     }
     done = same_result(output, record)
     if done and not overwrite:
-        return done
+        return Conversion(done, fresh=False)
     built = model.create()
     parts: dict[str, Part] = {
         part: {key: (t.nbytes, t.read) for key, t in model.tensors(part, built[part]).items()} for part in model.parts
     }
     text = model.text_files(download)
-    return write_folder(output, files.config_path.read_bytes(), parts, text, record, overwrite, progress)
+    manifest = write_folder(output, files.config_path.read_bytes(), parts, text, record, overwrite, progress)
+    return Conversion(manifest, fresh=True)
 
 
 def write_model_folder(
