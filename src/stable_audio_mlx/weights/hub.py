@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import os
 import socket
+import sys
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -131,7 +132,10 @@ def snapshot(repo: str, patterns: list[str], revision: str | None, local: bool) 
     """``snapshot_download``; with ``local``, None for what is not in the cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not sys.stderr.isatty() and "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
+        disable_progress_bars()
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=local))
     except LocalEntryNotFoundError:
