@@ -1,11 +1,14 @@
 """create_model: the published configs build, and whatever a config says that is not done is refused with its path."""
 
+import contextlib
 import copy
 import json
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
 from stable_audio_mlx.errors import ConfigError
@@ -203,6 +206,32 @@ def test_refuses_what_it_cannot_build(message):
 @pytest.mark.parametrize("config", [None, [], "x", {}, {"model_type": ["lm"]}, {"model_type": "autoencoder"}], ids=str)
 def test_refuses_what_is_no_config(config):
     with pytest.raises(ConfigError):
+        create_model(config)
+
+
+def places(value, path=()):
+    """Every key of a config, as the path to it."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield (*path, key)
+            yield from places(value[key], (*path, key))
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.integers(-3, 300) | st.floats() | st.text(max_size=8)
+)
+JSON = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=8), v, max_size=3))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(places(CONDITIONAL))), JSON)
+def test_any_value_anywhere_builds_or_is_refused(path, value):
+    config = copy.deepcopy(CONDITIONAL)
+    place = config
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with contextlib.suppress(ConfigError):
         create_model(config)
 
 

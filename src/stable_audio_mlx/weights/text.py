@@ -22,6 +22,7 @@ from .checkpoint import find_text, read_entries, read_json, summary
 ENCODERS: dict[str, Any] = {"t5": T5Encoder, "t5gemma": T5GemmaEncoder, "t5_gemma_module": T5GemmaEncoder}
 # Where check_entries puts the embedding table, which is no part of the network.
 EMBEDDING = "embedding"
+SENTENCEPIECE = ("spiece.model", "tokenizer.model")
 
 
 class TextEncoder:
@@ -197,9 +198,11 @@ def load_tokenizer(path: Path | None, config: Path | None = None) -> Any:
             return Tokenizer.from_str(text.decode("utf-8"))
         except Exception as error:  # noqa: BLE001  tokenizers raises nothing narrower
             raise WeightsError(f"{path}: not a usable tokenizer.json ({str(error)[:80]}); download it again") from None
-    folder = path or (config.parent if config else None)
+    places = [config.parent, config.parent.parent / "tokenizer"] if config else []
+    folder = next((p for p in [path, *places] if p and any((p / name).is_file() for name in SENTENCEPIECE)), None)
     if folder is None:
-        raise WeightsError("the text encoder's tokenizer.json is missing; put it into the folder's tokenizer/")
+        where = f"{config.parent}: " if config else ""
+        raise WeightsError(f"{where}the text encoder's tokenizer.json is missing; put it beside the text encoder")
     try:
         from transformers import AutoTokenizer
 
