@@ -4,6 +4,8 @@ Weights are (Out, K, In), as MLX and the converted files keep them.  A transpose
 transposed convolution: on Metal that is a convolution over a zero-stuffed input, on the CPU a scalar loop.
 """
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -12,15 +14,26 @@ from ..cpu import fast_forms
 
 def shifted_products(x: mx.array, weight: mx.array, bias: mx.array | None, dilation: int, padding: int) -> mx.array:
     """Convolution of stride 1 as one matrix product per tap.  x: (B, L, C) -> (B, L + 2 padding - reach, Out)"""
-    taps = weight.swapaxes(0, 1)
+    taps = weight.transpose(1, 2, 0)
     length = x.shape[1] + 2 * padding - dilation * (len(taps) - 1)
     if padding:
         x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])
-    y = bias
-    for i in range(len(taps)):
-        part, tap = x[:, i * dilation : i * dilation + length], taps[i].T
-        y = part @ tap if y is None else mx.addmm(y, part, tap)
-    return y
+    y = x[:, :length] @ taps[0]
+    for i in range(1, len(taps)):
+        y = mx.addmm(y, x[:, i * dilation : i * dilation + length], taps[i])
+    return y if bias is None else y + bias
+
+
+def strided_products(x: mx.array, weight: mx.array, bias: mx.array | None, stride: int, padding: int) -> mx.array:
+    """Convolution with K = 2 stride as two matrix products over blocks of ``stride`` frames, ``padding`` <= stride.
+
+    x: (B, L, C) -> (B, floor((L + 2 padding) / stride) - 1, Out)
+    """
+    blocks = (x.shape[1] + 2 * padding) // stride
+    x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])[:, : blocks * stride].reshape(len(x), blocks, -1)
+    taps = weight.transpose(1, 2, 0).reshape(2, -1, len(weight))
+    y = mx.addmm(x[:, :-1] @ taps[0], x[:, 1:], taps[1])
+    return y if bias is None else y + bias
 
 
 def polyphase_products(x: mx.array, weight: mx.array, bias: mx.array | None, padding: int) -> mx.array:
@@ -29,25 +42,11 @@ def polyphase_products(x: mx.array, weight: mx.array, bias: mx.array | None, pad
     x: (B, T, C) -> (B, (T + 1) stride - 2 padding, Out)
     """
     out, kernel, channels = weight.shape
-    stride = kernel // 2
-    taps = weight.swapaxes(0, 1).reshape(2, stride * out, channels)
+    taps = weight.swapaxes(0, 1).reshape(2, kernel // 2 * out, channels)
     x = mx.pad(x, [(0, 0), (1, 1), (0, 0)])
-    y = x[:, :-1] @ taps[1].T if bias is None else mx.addmm(mx.tile(bias, (stride,)), x[:, :-1], taps[1].T)
-    y = mx.addmm(y, x[:, 1:], taps[0].T).reshape(len(x), -1, out)
-    return y[:, padding : y.shape[1] - padding]
-
-
-def strided_products(x: mx.array, weight: mx.array, bias: mx.array | None, stride: int, padding: int) -> mx.array:
-    """Convolution with K = 2 stride as two matrix products over blocks of ``stride`` frames, ``padding`` <= stride.
-
-    x: (B, L, C) -> (B, floor((L + 2 padding) / stride) - 1, Out)
-    """
-    out, _, channels = weight.shape
-    blocks = (x.shape[1] + 2 * padding) // stride
-    x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])[:, : blocks * stride].reshape(len(x), blocks, -1)
-    first, second = weight.reshape(out, 2, stride * channels).swapaxes(0, 1)
-    y = x[:, :-1] @ first.T if bias is None else mx.addmm(bias, x[:, :-1], first.T)
-    return mx.addmm(y, x[:, 1:], second.T)
+    y = mx.addmm(x[:, :-1] @ taps[1].T, x[:, 1:], taps[0].T).reshape(len(x), -1, out)
+    y = y[:, padding : y.shape[1] - padding]
+    return y if bias is None else y + bias
 
 
 class Conv1d(nn.Conv1d):
@@ -71,6 +70,16 @@ class Conv1d(nn.Conv1d):
         last = (stop - 1) * self.stride - self.padding + self.dilation * (self.weight.shape[1] - 1)
         return start * self.stride - self.padding, last + 1
 
+    def length(self, frames: int) -> int:
+        """Output frames for so many input frames."""
+        return (frames + 2 * self.padding - self.dilation * (self.weight.shape[1] - 1) - 1) // self.stride + 1
+
+
+class PlainConv1d(Conv1d):
+    """A convolution whose checkpoint holds the weight itself, without weight norm."""
+
+    WEIGHT_NORM = False
+
 
 class ConvTranspose1d(nn.ConvTranspose1d):
     """Upsampling by ``stride`` with a kernel of twice that, the two-tap polyphase form on every back end.
@@ -91,6 +100,10 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         """The input frames that the output samples [start, stop) are made of."""
         return (start + self.padding) // self.stride - 1, (stop - 1 + self.padding) // self.stride + 1
 
+    def length(self, frames: int) -> int:
+        """Output samples for so many input frames."""
+        return (frames + 1) * self.stride - 2 * self.padding
+
 
 class NearestUpsample(nn.Module):
     """Repeat each frame, then a convolution that keeps the length (one frame less padding on the left, as 'same')."""
@@ -108,6 +121,10 @@ class NearestUpsample(nn.Module):
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames that the output samples [start, stop) are made of."""
         return (start - self.stride + 1) // self.stride, (stop - 1 + self.stride) // self.stride + 1
+
+    def length(self, frames: int) -> int:
+        """Output samples for so many input frames."""
+        return frames * self.stride
 
 
 class Chain(nn.Module):
@@ -129,6 +146,29 @@ class Chain(nn.Module):
         """The input frames that the output frames [start, stop) are made of."""
         return chain_reach(self[self.NAME], start, stop)
 
+    def length(self, frames: int) -> int:
+        """Output frames for so many input frames."""
+        return chain_length(self[self.NAME], frames)
+
+
+class ResidualUnit(Chain):
+    """x + conv1(act(conv7(act(x)))), the wide convolution dilated; ``act`` makes an activation for its channels."""
+
+    def __init__(self, channels: int, dilation: int, act: Callable[[int], nn.Module]):
+        super().__init__(
+            act(channels),
+            Conv1d(channels, channels, 7, padding=3 * dilation, dilation=dilation),
+            act(channels),
+            Conv1d(channels, channels, 1),
+        )
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, L, C) -> (B, L, C)"""
+        act1, conv7, act2, conv1 = self[self.NAME]
+        y = act2(conv7(act1(x)))
+        # One product adds the residual; adding it afterwards would read and write everything once more.
+        return mx.addmm(x + conv1.bias, y, conv1.weight[:, 0].T)
+
 
 def chain_reach(modules: list[nn.Module], start: int, stop: int) -> tuple[int, int]:
     """The input frames of a chain that its output frames [start, stop) are made of; pointwise modules add none."""
@@ -139,6 +179,15 @@ def chain_reach(modules: list[nn.Module], start: int, stop: int) -> tuple[int, i
     return start, stop
 
 
+def chain_length(modules: list[nn.Module], frames: int) -> int:
+    """Output frames of a chain for so many input frames; pointwise modules keep their number."""
+    for module in modules:
+        length = getattr(module, "length", None)
+        if length is not None:
+            frames = length(frames)
+    return frames
+
+
 def lay_out_weights(module: nn.Module) -> None:
     """Put the taps of every convolution one after the other in memory, where matrix products read them.
 
@@ -146,11 +195,12 @@ def lay_out_weights(module: nn.Module) -> None:
     values, saving and training stay what they were.  Does nothing where MLX's own convolutions are used.
     """
     for child in module.modules():
-        used = isinstance(child, ConvTranspose1d) or (
-            isinstance(child, Conv1d) and fast_forms() and child.stride == 1 and child.weight.shape[1] > 1
-        )
-        if used:
-            taps = mx.contiguous(child.weight.swapaxes(0, 1))
-            mx.eval(taps)
-            child.weight = taps.swapaxes(0, 1)
-            mx.eval(child.weight)
+        if isinstance(child, ConvTranspose1d):
+            order, back = (1, 0, 2), (1, 0, 2)
+        elif isinstance(child, Conv1d) and fast_forms() and child.weight.shape[1] > 1:
+            order, back = (1, 2, 0), (2, 0, 1)
+        else:
+            continue
+        taps = mx.contiguous(child.weight.transpose(order))
+        child.weight = taps.transpose(back)
+        mx.eval(child.weight)

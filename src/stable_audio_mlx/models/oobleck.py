@@ -5,11 +5,12 @@ Attribute names follow the checkpoints (``layers.0.weight``), so no key is renam
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
-import mlx.core as mx
 import mlx.nn as nn
 
-from ..layers.conv import Chain, Conv1d, ConvTranspose1d, NearestUpsample
+from ..layers.conv import Chain, Conv1d, ConvTranspose1d, NearestUpsample, ResidualUnit
 from ..layers.snake import AntiAliased, SnakeBeta
 
 DILATIONS = (1, 3, 9)
@@ -66,28 +67,12 @@ def activation(channels: int, use_snake: bool, antialias: bool = False) -> nn.Mo
     return AntiAliased(act) if antialias else act
 
 
-class ResidualUnit(Chain):
-    """x + conv1(act(conv7(act(x)))), the wide convolution dilated."""
-
-    def __init__(self, channels: int, dilation: int, use_snake: bool):
-        super().__init__(
-            activation(channels, use_snake),
-            Conv1d(channels, channels, 7, padding=3 * dilation, dilation=dilation),
-            activation(channels, use_snake),
-            Conv1d(channels, channels, 1),
-        )
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """x: (B, L, C) -> (B, L, C)"""
-        return x + super().__call__(x)
-
-
 class EncoderBlock(Chain):
     """Three residual units, then a convolution that divides the rate by ``stride``."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, use_snake: bool):
         super().__init__(
-            *(ResidualUnit(in_channels, dilation, use_snake) for dilation in DILATIONS),
+            *(ResidualUnit(in_channels, dilation, partial(activation, use_snake=use_snake)) for dilation in DILATIONS),
             activation(in_channels, use_snake),
             Conv1d(in_channels, out_channels, 2 * stride, stride, padding=math.ceil(stride / 2)),
         )
@@ -97,11 +82,12 @@ class DecoderBlock(Chain):
     """Upsampling by ``stride``, then three residual units."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, cfg: OobleckDecoderConfig):
+        act = partial(activation, use_snake=cfg.use_snake)
         upsample = NearestUpsample if cfg.use_nearest_upsample else ConvTranspose1d
         super().__init__(
             activation(in_channels, cfg.use_snake, cfg.antialias_activation),
             upsample(in_channels, out_channels, stride),
-            *(ResidualUnit(out_channels, dilation, cfg.use_snake) for dilation in DILATIONS),
+            *(ResidualUnit(out_channels, dilation, act) for dilation in DILATIONS),
         )
 
 
@@ -114,7 +100,7 @@ class OobleckEncoder(Chain):
         widths = [cfg.channels * m for m in (1, *cfg.c_mults)]
         super().__init__(
             Conv1d(cfg.in_channels, widths[0], 7, padding=3),
-            *(EncoderBlock(*pair, s, cfg.use_snake) for *pair, s in zip(widths, widths[1:], cfg.strides)),
+            *(EncoderBlock(*w, s, cfg.use_snake) for w, s in zip(pairwise(widths), cfg.strides, strict=True)),
             activation(widths[-1], cfg.use_snake, cfg.antialias_activation),
             Conv1d(widths[-1], cfg.latent_dim, 3, padding=1),
         )
@@ -131,7 +117,7 @@ class OobleckDecoder(Chain):
         widths = [cfg.channels * m for m in (1, *cfg.c_mults)][::-1]
         super().__init__(
             Conv1d(cfg.latent_dim, widths[0], 7, padding=3),
-            *(DecoderBlock(*pair, s, cfg) for *pair, s in zip(widths, widths[1:], cfg.strides[::-1])),
+            *(DecoderBlock(*w, s, cfg) for w, s in zip(pairwise(widths), cfg.strides[::-1], strict=True)),
             activation(widths[-1], cfg.use_snake, cfg.antialias_activation),
             Conv1d(widths[-1], cfg.out_channels, 7, padding=3, bias=False),
             *([nn.Tanh()] if cfg.final_tanh else []),
