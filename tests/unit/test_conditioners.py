@@ -236,6 +236,7 @@ def test_inpainting_without_a_mask_is_one_frame_of_zeros():
             r"configs\[0\].config: unknown key 'max_vall', did you mean 'max_val'",
         ),
         ([("a", "number", {"min_val": 3, "max_val": 3})], {}, "max_val 3.0 is not above min_val 3.0"),
+        ([("a", "number", {"max_val": float("inf")})], {}, "max_val inf is not above"),
         ([("a", "number", {"fourier_features_type": "log"})], {}, "'log' is not 'learned' or 'expo'"),
         ([("a", "number", {"output_dim": 0})], {}, "output_dim 0 is out of range"),
         ([("a", "int", {"max_val": 10**12})], {}, "min_val 0 and max_val 1000000000000"),

@@ -121,7 +121,7 @@ class AudioModel(nn.Module):
         self.sample_size, self.audio_channels = top.sample_size, top.audio_channels
         self.io_channels, self.scale = io_channels, scale
         self.dit, self.conditioner, self.autoencoder = dit, conditioner, autoencoder
-        self.downsampling_ratio = autoencoder.downsampling_ratio if autoencoder else 1
+        self.downsampling_ratio = autoencoder.downsampling_ratio if autoencoder is not None else 1
         self.objective = diffusion.diffusion_objective if diffusion else None
         self.cross_ids = diffusion.cross_attention_cond_ids if diffusion else ()
         self.global_ids = diffusion.global_cond_ids if diffusion else ()

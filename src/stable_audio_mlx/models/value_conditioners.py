@@ -33,7 +33,7 @@ class NumberConfig:
     fourier_features_type: str = "learned"
 
     def __post_init__(self):
-        if not self.max_val > self.min_val:
+        if not (math.isfinite(self.max_val - self.min_val) and self.max_val > self.min_val):
             raise ValueError(f"max_val {self.max_val} is not above min_val {self.min_val}")
         if self.fourier_features_type not in ("learned", "expo"):
             raise ValueError(f"fourier_features_type {self.fourier_features_type!r} is not 'learned' or 'expo'")
