@@ -107,7 +107,7 @@ class Project:
         files = source.text_files()
         words = TextEncoder.from_files(files.config, files.weights, files.tokenizer)
         found = conditioner(metadata, dict.fromkeys(conditioner.text_ids, words))
-        return {k: v for name, (value, mask) in found.items() for k, v in ((name, value), (f"{name}_mask", mask))}
+        return {name: c.tokens for name, c in found.items()} | {f"{name}_mask": c.mask for name, c in found.items()}
 
     def generate(self, prompt, audio=False, step_noise=None, init_audio=None, inpaint_audio=None, **options):
         rate = self.case.config["sample_rate"]

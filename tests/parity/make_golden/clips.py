@@ -170,7 +170,6 @@ def velocity_clips():
         clip("dpmpp_2m_rescale", "dpmpp-2m", 6, 6.0, shape=one, cfg_rescale=0.5, cfg_interval=[0.2, 0.99], **near),
         clip("ancestral", "k-dpmpp-2s-ancestral", 6, 3.0, shape=one, draws=5, **card),
         clip("heun", "k-heun", 5, shape=one, **near),
-        clip("heun_rho", "k-heun", 5, 3.0, shape=one, rho=2.0, **near),
         clip("dpm_2", "k-dpm-2", 5, 4.0, shape=one, **card),
         clip("lms", "k-lms", 8, 2.0, shape=one, **near),
         clip("dpm_fast", "k-dpm-fast", 8, 3.0, shape=one, **near),
