@@ -133,11 +133,12 @@ def test_keys_of_no_part_and_twice_the_same_tensor(tmp_path):
         source.load("autoencoder", source.create().autoencoder)
 
 
-def test_half_a_weight_norm(tmp_path):
+@pytest.mark.parametrize(("lost", "left"), ["gv", "vg"])
+def test_half_a_weight_norm(tmp_path, lost, left):
     arrays = tensors(CODEC)
-    del arrays["encoder.layers.0.weight_v"]
+    del arrays[f"encoder.layers.0.weight_{lost}"]
     source = open_path(write(tmp_path, CODEC, arrays))
-    with pytest.raises(WeightsError, match="encoder.layers.0.weight_g lacks the other half"):
+    with pytest.raises(WeightsError, match=f"encoder.layers.0.weight_{left} lacks the other half"):
         source.load("autoencoder", source.create().autoencoder)
 
 

@@ -25,10 +25,10 @@ Rule = tuple[str, str]
 TRANSPOSE = {nn.Conv1d: (0, 2, 1), nn.ConvTranspose1d: (1, 2, 0)}
 # The two halves of a weight norm, old and new spelling.
 HALVES = {
-    "weight_g": ("weight", 0),
-    "weight_v": ("weight", 1),
-    "parametrizations.weight.original0": ("weight", 0),
-    "parametrizations.weight.original1": ("weight", 1),
+    "weight_g": "g",
+    "weight_v": "v",
+    "parametrizations.weight.original0": "g",
+    "parametrizations.weight.original1": "v",
 }
 
 
@@ -82,21 +82,20 @@ def plan(module: nn.Module, entries: dict[str, Entry], where: str) -> dict[str, 
     (empty tensors and keys in ``IGNORE`` may be) or of another shape than the config says.
     """
     wanted = dict(tree_flatten(module.parameters()))
-    found: dict[str, list[Entry | None]] = {}
+    found: dict[str, dict[str, Entry]] = {}
     spelled: dict[str, str] = {}
     for key, item in entries.items():
         base, half = split_half(key)
         name = rename(module, base)
         if name is None or (name not in wanted and not item.size):
             continue
-        slots = found.setdefault(name, [None, None])
-        if slots[half] is not None:
+        pieces = found.setdefault(name, {})
+        if half in pieces or "whole" in pieces or (half == "whole" and pieces):
             raise WeightsError(f"{where}: {key} and {spelled[name]} are the same tensor; remove one")
-        slots[half], spelled[name] = item, key
+        pieces[half], spelled[name] = item, key
     tensors, wrong = {}, []
     for name in wanted.keys() & found.keys():
-        g, v = found[name]
-        tensor = place(module, name, (v,) if g is None else (g, v), wanted[name].shape)
+        tensor = place(module, name, found[name], wanted[name].shape)
         if isinstance(tensor, str):
             wrong.append(f"{spelled[name]} {tensor}")
         else:
@@ -116,27 +115,28 @@ def check(where: str, missing: Any, extra: Any, wrong: list[str]) -> None:
         raise WeightsError(f"{where} does not fit its model_config.json: " + "; ".join(parts))
 
 
-def place(module: nn.Module, name: str, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> "Tensor | str":
-    """Match entries to a parameter of ``shape``; a string says what does not fit."""
-    if None in entries:
+def place(module: nn.Module, name: str, pieces: dict[str, Entry], shape: tuple[int, ...]) -> "Tensor | str":
+    """Match what was found to a parameter of ``shape``; a string says what does not fit."""
+    if len(pieces) == 1 and "whole" not in pieces:
         return "lacks the other half of its weight norm"
+    entries = tuple(pieces[half] for half in ("g", "v", "whole") if half in pieces)
     *gain, item = entries
     axes = axes_of(owner(module, name)) if name.endswith("weight") else None
     axes = axes if axes and len(item.shape) == len(axes) else None
     turned = tuple(item.shape[a] for a in axes) if axes else item.shape
-    if squeeze(turned) != squeeze(shape) or any(item.dtype not in FLOATS for item in entries):
+    if squeeze(turned) != squeeze(shape) or any(e.dtype not in FLOATS for e in entries):
         return f"is {item.dtype} {item.shape}, expected {published_shape(owner(module, name), name, shape)}"
     if gain and gain[0].size != item.shape[0]:
         return f"has a weight_g of shape {gain[0].shape}"
     return Tensor(entries, tuple(shape), axes)
 
 
-def split_half(key: str) -> tuple[str, int]:
-    """Checkpoint key -> (key of the whole weight, 0 for weight norm's g, 1 for v and for everything else)."""
-    for suffix, (weight, half) in HALVES.items():
+def split_half(key: str) -> tuple[str, str]:
+    """Checkpoint key -> (key of the whole weight, "g" or "v" of a weight norm, "whole" for everything else)."""
+    for suffix, half in HALVES.items():
         if key.endswith("." + suffix):
-            return key.removesuffix(suffix) + weight, half
-    return key, 1
+            return key.removesuffix(suffix) + "weight", half
+    return key, "whole"
 
 
 def rename(module: Any, key: str) -> str | None:

@@ -104,8 +104,10 @@ def locate(path: Path, file: io.BufferedReader, member: zipfile.ZipInfo, size: i
 
 def member_offset(path: Path, file: io.BufferedReader, member: zipfile.ZipInfo) -> int:
     """Where the bytes of an archive member begin, behind its local header."""
-    file.seek(member.header_offset)
-    local = file.read(LOCAL_HEADER.size)
+    local = b""
+    if 0 <= member.header_offset < path.stat().st_size:
+        file.seek(member.header_offset)
+        local = file.read(LOCAL_HEADER.size)
     if len(local) != LOCAL_HEADER.size or local[:4] != b"PK\x03\x04":
         raise damaged(path, f"{member.filename!r} has no zip header")
     *_, name_length, extra_length = LOCAL_HEADER.unpack(local)
