@@ -5,6 +5,7 @@ differ from the exact functions by less than 5e-7 of the result's range and have
 """
 
 import math
+import shutil
 from collections.abc import Callable
 from functools import cache
 
@@ -43,9 +44,9 @@ def power_32(x: mx.array) -> mx.array:
     return x
 
 
-def fast_exp(x: mx.array) -> mx.array:
-    """exp(x) for x <= 0: within 2e-6, and 0 (1e-31) below -60. x: any shape, float32"""
-    return power_32(horner(mx.maximum(x, -60.0), EXP))
+def fast_exp_below(x: mx.array, top: mx.array) -> mx.array:
+    """exp(x - top) for x <= top: within 2e-6, and 0 (1e-31) where x is 60 lower. x, top: float32"""
+    return power_32(horner(mx.maximum(x - top, -60.0), EXP))
 
 
 def fast_silu_gate(value: mx.array, gate: mx.array) -> mx.array:
@@ -56,6 +57,12 @@ def fast_tanh(x: mx.array) -> mx.array:
     x = mx.clip(x, -TANH_LIMIT, TANH_LIMIT)
     square = x * x
     return x * horner(square, TANH_P) / horner(square, TANH_Q)
+
+
+@cache
+def fused(function: Callable) -> Callable:
+    """An elementwise function as one loop; on the CPU MLX needs a C++ compiler for that."""
+    return mx.compile(function, shapeless=True) if shutil.which("g++") else function
 
 
 @cache
@@ -89,12 +96,12 @@ def with_derivative(fast: Callable, exact: Callable) -> Callable:
 
 
 #: value, gate: (B, T, C) -> value * silu(gate)
-silu_gate = with_derivative(fast_silu_gate, lambda value, gate: value * nn.silu(gate))
+silu_gate = with_derivative(lambda *args: fused(fast_silu_gate)(*args), lambda value, gate: value * nn.silu(gate))
 #: value, gate: (B, T, C) -> value * sin(pi * gate)
 sin_gate = with_derivative(
-    lambda value, gate: value * fast_sin_pi(gate), lambda value, gate: value * mx.sin(math.pi * gate)
+    lambda value, gate: value * fused(fast_sin_pi)(gate), lambda value, gate: value * mx.sin(math.pi * gate)
 )
 #: x: any shape -> tanh(x)
-tanh = with_derivative(fast_tanh, mx.tanh)
+tanh = with_derivative(lambda x: fused(fast_tanh)(x), mx.tanh)
 
 GATES = {"silu": silu_gate, "sin": sin_gate}

@@ -3,7 +3,8 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from .activations import fast_exp, with_derivative
+from ..cpu import fast_forms
+from .activations import fast_exp_below, fused, with_derivative
 from .norms import DynamicTanh, RMSNorm, UnitNorm
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
@@ -24,7 +25,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.arra
     """softmax(scale * q k^T) v.
 
     q: (B, H, T, D); k, v: (B, Hkv, S, D), every key head serves H / Hkv query heads in a row;
-    mask: bool, broadcastable to (B, H, T, S), True where a key counts -> (B, H, T, D)
+    mask: bool, broadcastable to (B, H, T, S) and the same for all heads, True where a key counts -> (B, H, T, D)
     """
 
     def exact(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
@@ -40,9 +41,10 @@ def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None
     rows = group * length
     q, k, v = q.reshape(flat, rows, -1), k.reshape(flat, keys, -1).swapaxes(1, 2), v.reshape(flat, keys, dim)
     if mask is not None:
-        mask = mx.broadcast_to(mask, (*mask.shape[:1], kv_heads, *mask.shape[2:])) if mask.shape[0] > 1 else mask
-        mask = mx.tile(mask.reshape(-1, *mask.shape[2:]), (1, group if mask.shape[2] > 1 else 1, 1))
-        mask = mx.where(mask, 0.0, -1e9)
+        mask = mx.where(mask, 0.0, -1e9).reshape(*[1] * (4 - mask.ndim), *mask.shape)
+        shared = mask.shape[0] == mask.shape[1] == 1
+        mask = mask[0] if shared else mx.broadcast_to(mask, (batch, kv_heads, *mask.shape[2:])).flatten(0, 1)
+        mask = mx.tile(mask, (1, group if mask.shape[1] > 1 else 1, 1))
     step, row_step = max(1, TILE // (rows * keys)), max(16, TILE // keys)
     out = []
     for i in range(0, flat, step):
@@ -52,8 +54,8 @@ def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None
             scores = q[at, r : r + row_step] @ k[at]
             if mask is not None:
                 row = slice(r, r + row_step) if mask.shape[1] > 1 else slice(None)
-                scores = scores + (mask[at, row] if mask.shape[0] > 1 else mask[:, row])
-            weights = fast_exp(scores - scores.max(axis=-1, keepdims=True))
+                scores = scores + (mask[:, row] if shared else mask[at, row])
+            weights = fused(fast_exp_below)(scores, scores.max(axis=-1, keepdims=True))
             tiles.append((weights @ v[at]) / weights.sum(axis=-1, keepdims=True))
         out.append(mx.concatenate(tiles, axis=1) if len(tiles) > 1 else tiles[0])
     out = mx.concatenate(out, axis=0) if len(out) > 1 else out[0]
@@ -80,6 +82,10 @@ class Attention(nn.Module):
 
     def heads(self, x: mx.array, parts: int) -> list[mx.array]:
         """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
+        if fast_forms():  # whole rows per head copy faster there than a transposed view does
+            rows = mx.split(x, x.shape[-1] // self.dim_heads, axis=-1)
+            count = len(rows) // parts
+            return [mx.stack(rows[i * count : (i + 1) * count], axis=1) for i in range(parts)]
         x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
         return [x[i] for i in range(parts)]
 

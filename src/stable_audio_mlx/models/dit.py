@@ -136,6 +136,8 @@ class DiTConfig:
                 raise ValueError(f"{name} is not supported (no released model uses it)")
         if self.global_cond_dim and not self.project_global_cond and self.global_cond_dim != self.embed_dim:
             raise ValueError("project_global_cond false needs global_cond_dim equal to embed_dim")
+        if not -1 <= self.final_cross_attn_ix < self.depth:
+            raise ValueError(f"final_cross_attn_ix {self.final_cross_attn_ix} is not a layer")
         if self.patch_size > 1 and self.local_add_cond_dim:
             raise ValueError("local_add_cond_dim does not go with patch_size above 1")
 
