@@ -24,8 +24,8 @@ TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89
 
 def horner(x: mx.array, coefficients: tuple[float, ...]) -> mx.array:
     """Polynomial of ``x``, highest power first."""
-    p = coefficients[0]
-    for c in coefficients[1:]:
+    p = coefficients[0] * x + coefficients[1]
+    for c in coefficients[2:]:
         p = p * x + c
     return p
 

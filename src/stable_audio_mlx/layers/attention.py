@@ -5,6 +5,7 @@ import mlx.nn as nn
 
 from ..cpu import fast_forms
 from .activations import fast_exp_below, fused, with_derivative
+from .block_config import BlockConfig
 from .norms import DynamicTanh, RMSNorm, UnitNorm
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
@@ -58,8 +59,8 @@ def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None
             weights = fused(fast_exp_below)(scores, scores.max(axis=-1, keepdims=True))
             tiles.append((weights @ v[at]) / weights.sum(axis=-1, keepdims=True))
         out.append(mx.concatenate(tiles, axis=1) if len(tiles) > 1 else tiles[0])
-    out = mx.concatenate(out, axis=0) if len(out) > 1 else out[0]
-    return out.reshape(batch, heads, length, dim)
+    whole = mx.concatenate(out, axis=0) if len(out) > 1 else out[0]
+    return whole.reshape(batch, heads, length, dim)
 
 
 class Attention(nn.Module):
@@ -69,7 +70,7 @@ class Attention(nn.Module):
     results; both pairs go through one attention call, side by side on the head axis.
     """
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: BlockConfig):
         super().__init__()
         self.dim_heads, self.differential, self.causal = cfg.dim_heads, cfg.differential, cfg.causal
         self.streams = 2 if cfg.differential else 1
@@ -83,7 +84,7 @@ class Attention(nn.Module):
     def heads(self, x: mx.array, parts: int) -> list[mx.array]:
         """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
         if fast_forms():  # whole rows per head copy faster there than a transposed view does
-            rows = mx.split(x, x.shape[-1] // self.dim_heads, axis=-1)
+            rows = list(mx.split(x, x.shape[-1] // self.dim_heads, axis=-1))
             count = len(rows) // parts
             return [mx.stack(rows[i * count : (i + 1) * count], axis=1) for i in range(parts)]
         x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
@@ -117,7 +118,7 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    def __init__(self, cfg):
+    def __init__(self, cfg: BlockConfig):
         super().__init__(cfg)
         self.rope_dims = cfg.rope_dims
         self.to_qkv = nn.Linear(cfg.dim, cfg.dim * (1 + 2 * self.streams), bias=False)
@@ -132,23 +133,23 @@ class SelfAttention(Attention):
             q, k = (
                 mx.fast.rope(a, self.rope_dims, traditional=False, base=10000.0, scale=1.0, offset=0) for a in (q, k)
             )
-        keys = mask is not None and mask.ndim == 2
-        out = self.attend(q, k, v, mask[:, None, None] if keys else mask)
-        return self.scale_features(out, mask if keys else None)
+        valid = mask if mask is not None and mask.ndim == 2 else None
+        out = self.attend(q, k, v, mask if valid is None else valid[:, None, None])
+        return self.scale_features(out, valid)
 
 
 class CrossAttention(Attention):
     """Attention to a context; its keys and values do not change between sampling steps and are computed apart."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: BlockConfig):
         super().__init__(cfg)
         self.to_q = nn.Linear(cfg.dim, cfg.dim * self.streams, bias=False)
         self.to_kv = nn.Linear(cfg.context_dim, cfg.context_dim * (1 + self.streams), bias=False)
 
     def keys_values(self, context: mx.array) -> KeysValues:
         """context: (B, S, C) -> keys and values, (B, streams * Hkv, S, dim_heads) each"""
-        *k, v = self.heads(self.to_kv(context), 1 + self.streams)
-        k, v = self.side_by_side(k), self.side_by_side([v] * self.streams)
+        parts = self.heads(self.to_kv(context), 1 + self.streams)
+        k, v = self.side_by_side(parts[:-1]), self.side_by_side(parts[-1:] * self.streams)
         return (self.k_norm(k) if "k_norm" in self else k), v
 
     def __call__(self, x: mx.array, keys_values: KeysValues) -> mx.array:

@@ -52,9 +52,8 @@ class ExpoFourier(nn.Module):
         if isinstance(t, mx.array):
             phase = t.astype(mx.float32).reshape(-1, 1) * mx.array(self._frequencies) * (2 * math.pi)
             return mx.concatenate([mx.cos(phase), mx.sin(phase)], axis=-1)
-        phase = np.float32(t) * self._frequencies * np.float32(2 * math.pi)
-        phase = phase.astype(np.float64)
-        return mx.array(np.concatenate([np.cos(phase), np.sin(phase)]).astype(np.float32)[None])
+        angle = (np.float32(t) * self._frequencies * np.float32(2 * math.pi)).astype(np.float64)
+        return mx.array(np.concatenate([np.cos(angle), np.sin(angle)]).astype(np.float32)[None])
 
 
 FOURIER = {"learned": LearnedFourier, "expo": ExpoFourier}

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import OptionError
-from .activations import GATES
-from .attention import QK_NORMS, CrossAttention, KeysValues, SelfAttention
+from .attention import CrossAttention, KeysValues, SelfAttention
+from .block_config import BlockConfig
 from .blocks import Blocks, mlp
+from .feedforward import Conformer, FeedForward
 from .norms import DynamicTanh, LayerNorm, RMSNorm
-
-NORMS = ("layer_norm", "rms_norm", "dyt")
+from .positions import LearnedPositions, SinusoidalPositions
 
 # Names inside a block: stable-audio-tools -> ours.
 BLOCK_KEYS = [
@@ -22,118 +21,12 @@ BLOCK_KEYS = [
 ]
 
 
-@dataclass(frozen=True)
-class BlockConfig:
-    """One transformer block; every field is an axis on which models in stable-audio-tools' format differ."""
-
-    dim: int
-    dim_heads: int = 64
-    context_dim: int | None = None  # None: no cross attention
-    local_dim: int | None = None  # None: no local conditioning
-    adaln: bool = False
-    norm: str = "layer_norm"
-    norm_eps: float = 1e-5
-    norm_bias: bool = False
-    norm_fix_scale: bool = False
-    qk_norm: str = "none"
-    qk_norm_eps: float = 1e-6
-    differential: bool = False
-    causal: bool = False
-    feat_scale: bool = False
-    layer_scale: bool = False
-    conformer: bool = False
-    rope_dims: int = 32  # 0: no rotary positions
-    ff_mult: float = 4.0
-    ff_gate: str | None = "silu"  # None: a plain two-layer feed-forward
-    ff_bias: bool = True
-    ff_kernel: int = 1  # > 1: convolutions over time in place of the feed-forward's linear layers, but for a gated one
-
-    def __post_init__(self):
-        if not 1 <= self.dim <= 16384 or not 1 <= self.dim_heads <= self.dim or self.dim % self.dim_heads:
-            raise ValueError(f"width {self.dim} cannot be split into heads of {self.dim_heads}")
-        if self.context_dim is not None:
-            kv_heads = self.context_dim // self.dim_heads
-            if not kv_heads or self.context_dim % self.dim_heads or (self.dim // self.dim_heads) % kv_heads:
-                raise ValueError(f"context width {self.context_dim} does not fit {self.dim // self.dim_heads} heads")
-        if self.rope_dims and (self.rope_dims % 2 or self.rope_dims > self.dim_heads):
-            raise ValueError(f"rotary positions need heads of at least {self.rope_dims}, got {self.dim_heads}")
-        for name, value, known in (
-            ("norm_type", self.norm, NORMS),
-            ("qk_norm", self.qk_norm, ("none", *QK_NORMS)),
-            ("ff gate", self.ff_gate, (None, *GATES)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} {value!r} is not supported, known: {', '.join(map(str, known))}")
-        if self.norm != "layer_norm" and self.norm_bias:
-            raise ValueError(f"norm_kwargs.bias does not go with norm_type {self.norm!r}")
-        if not 0 < self.ff_mult * self.dim <= 262144 or int(self.ff_mult * self.dim) < 1:
-            raise ValueError(f"ff_kwargs.mult {self.ff_mult} is out of range")
-        if not 1 <= self.ff_kernel <= 63 or self.ff_kernel % 2 == 0:
-            raise ValueError(f"ff_kwargs.conv_kernel_size {self.ff_kernel} must be odd and at most 63")
-        if not (0 <= self.norm_eps < 1 and 0 <= self.qk_norm_eps < 1):
-            raise ValueError("norm eps must be in [0, 1)")
-
-
 def make_norm(cfg: BlockConfig) -> nn.Module:
     if cfg.norm == "layer_norm":
         return LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
     if cfg.norm == "rms_norm":
         return RMSNorm(cfg.dim, cfg.norm_eps, cfg.norm_fix_scale)
     return DynamicTanh(cfg.dim)
-
-
-def make_linear(dim_in: int, dim_out: int, bias: bool = True, kernel: int = 1) -> nn.Module:
-    if kernel == 1:
-        return nn.Linear(dim_in, dim_out, bias=bias)
-    return nn.Conv1d(dim_in, dim_out, kernel, padding=kernel // 2, bias=bias)
-
-
-class GatedLinear(nn.Module):
-    """Two projections, one gated by the other (SwiGLU, https://arxiv.org/abs/2002.05202); value first, gate second."""
-
-    def __init__(self, dim_in: int, dim_out: int, gate: str = "silu"):
-        super().__init__()
-        self.proj = nn.Linear(dim_in, dim_out * 2)
-        self.gate = gate
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """x: (B, T, C) -> (B, T, C')"""
-        value, gate = mx.split(self.proj(x), 2, axis=-1)
-        return GATES[self.gate](value, gate)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, cfg: BlockConfig):
-        super().__init__()
-        inner, kernel = int(cfg.dim * cfg.ff_mult), cfg.ff_kernel
-        if cfg.ff_gate:
-            first = GatedLinear(cfg.dim, inner, cfg.ff_gate)
-        else:
-            first = nn.Sequential(nn.Identity(), make_linear(cfg.dim, inner, cfg.ff_bias, kernel), nn.SiLU())
-        # The identities keep the checkpoint's indices.
-        self.ff = nn.Sequential(first, nn.Identity(), make_linear(inner, cfg.dim, cfg.ff_bias, kernel))
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """x: (B, T, D) -> (B, T, D)"""
-        return self.ff(x)
-
-
-class Conformer(nn.Module):
-    """Convolution branch of the Conformer (https://arxiv.org/abs/2005.08100), layer norm in place of batch norm."""
-
-    def __init__(self, cfg: BlockConfig):
-        super().__init__()
-        self.in_norm = LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
-        self.pointwise_conv = nn.Conv1d(cfg.dim, cfg.dim, 1, bias=False)
-        self.glu = GatedLinear(cfg.dim, cfg.dim)
-        self.depthwise_conv = nn.Conv1d(cfg.dim, cfg.dim, 17, padding=8, groups=cfg.dim, bias=False)
-        self.mid_norm = LayerNorm(cfg.dim, cfg.norm_eps, cfg.norm_bias, cfg.norm_fix_scale)
-        self.pointwise_conv_2 = nn.Conv1d(cfg.dim, cfg.dim, 1, bias=False)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """x: (B, T, D) -> (B, T, D)"""
-        x = self.depthwise_conv(self.glu(self.pointwise_conv(self.in_norm(x))))
-        return self.pointwise_conv_2(nn.silu(self.mid_norm(x)))
 
 
 class LayerScale(nn.Module):
@@ -204,31 +97,6 @@ class TransformerBlock(nn.Module):
         if modulation is not None:
             x = x * modulation.gate
         return self[f"{name}_scale"](x) if f"{name}_scale" in self else x
-
-
-class SinusoidalPositions(nn.Module):
-    def __init__(self, dim: int):
-        super().__init__()
-        self.scale = mx.full((1,), dim**-0.5)
-        self._frequencies = 10000.0 ** -(mx.arange(dim // 2) / (dim // 2))
-
-    def __call__(self, length: int) -> mx.array:
-        """-> (length, D)"""
-        phase = mx.arange(length)[:, None] * self._frequencies
-        return mx.concatenate([mx.sin(phase), mx.cos(phase)], axis=-1).astype(self.scale.dtype) * self.scale
-
-
-class LearnedPositions(nn.Module):
-    def __init__(self, dim: int, max_length: int):
-        super().__init__()
-        self.emb = nn.Embedding(max_length, dim)
-
-    def __call__(self, length: int) -> mx.array:
-        """-> (length, D)"""
-        table = self.emb.weight
-        if length > table.shape[0]:
-            raise OptionError(f"{length} latents and tokens are more than the {table.shape[0]} positions of the model")
-        return table[:length] * table.shape[1] ** -0.5
 
 
 @dataclass(frozen=True)
