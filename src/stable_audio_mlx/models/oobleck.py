@@ -4,14 +4,17 @@ Attribute names follow the checkpoints (``layers.0.weight``), so no key is renam
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+import mlx.core as mx
 import mlx.nn as nn
 
 from ..layers.conv import Chain, Conv1d, ConvTranspose1d, NearestUpsample, ResidualUnit
 from ..layers.snake import AntiAliased, SnakeBeta
+from ..layers.tiling import decode_tiled, encode_tiled
 
 DILATIONS = (1, 3, 9)
 MAX_WIDTH, MAX_STRIDE, MAX_RATIO = 1 << 14, 256, 1 << 20
@@ -105,7 +108,11 @@ class OobleckEncoder(Chain):
             Conv1d(widths[-1], cfg.latent_dim, 3, padding=1),
         )
         self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim
-        self.strides = cfg.strides
+        self.strides, self.width = cfg.strides, widths[0]
+
+    def tiled(self, x: mx.array) -> Iterator[mx.array]:
+        """The same in consecutive evaluated pieces, memory independent of L.  x: (B, L, C) -> (B, t, latent_dim) each"""
+        return encode_tiled(self.layers, self.strides, self.width, x)
 
 
 class OobleckDecoder(Chain):
@@ -123,4 +130,8 @@ class OobleckDecoder(Chain):
             *([nn.Tanh()] if cfg.final_tanh else []),
         )
         self.in_channels, self.out_channels = cfg.latent_dim, cfg.out_channels
-        self.strides = cfg.strides[::-1]
+        self.strides, self.width = cfg.strides[::-1], widths[-1]
+
+    def tiled(self, x: mx.array) -> Iterator[mx.array]:
+        """The same in consecutive evaluated pieces, memory independent of T.  x: (B, T, latent_dim) -> (B, l, C) each"""
+        return decode_tiled(self.layers, self.strides, self.width, x)
