@@ -29,11 +29,11 @@ CONDITIONS = {
 }
 
 
-def write_checkpoint(case: Case, folder: Path) -> Path:
-    """The case as a checkpoint folder in PyTorch's names and layouts."""
+def write_checkpoint(case: Case, folder: Path, weights: dict[str, np.ndarray] | None = None) -> Path:
+    """The case as a checkpoint folder in PyTorch's names and layouts; ``weights``: instead of its own."""
     folder.mkdir(parents=True)
     (folder / "model_config.json").write_text(json.dumps(case.config))
-    save_tensors(folder / "model.safetensors", case.weights())
+    save_tensors(folder / "model.safetensors", case.weights() if weights is None else weights)
     if case.text:
         gemma = "folder" in case.text
         words = folder / case.text.get("folder", "tokenizer")
@@ -54,9 +54,9 @@ def save_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 class Project:
     """A case converted into ``folder``; models are loaded when a run first needs them."""
 
-    def __init__(self, case: Case, folder: Path):
+    def __init__(self, case: Case, folder: Path, weights: dict[str, np.ndarray] | None = None):
         self.case, self.folder = case, folder / "converted"
-        source = write_checkpoint(case, folder / "checkpoint")
+        source = write_checkpoint(case, folder / "checkpoint", weights)
         assert not convert([str(source), "--output", str(self.folder)])
 
     @functools.cached_property
