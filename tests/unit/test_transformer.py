@@ -137,7 +137,9 @@ def test_half_precision_stays_half(norm, dtype):
     try:
         modulations = stack.modulations(randn(1, 64).astype(dtype), stack.modulation_table())
         context, local = randn(1, 3, 64).astype(dtype), randn(1, 1, 3).astype(dtype)
-        y = stack(randn(1, 5, 8).astype(dtype), stack.keys_values(context), modulations, stack.local_embeds(local))
+        y = stack.transform(
+            randn(1, 5, 8).astype(dtype), stack.keys_values(context), modulations, stack.local_embeds(local)
+        )
     finally:
         TransformerBlock.__call__ = original
     assert seen == [dtype, dtype] and y.dtype == dtype
@@ -157,7 +159,7 @@ def test_training_reaches_every_weight():
 
     def loss(stack, x, context, local, embed):
         modulations = stack.modulations(embed, stack.modulation_table())
-        y = stack(x, stack.keys_values(context), modulations, stack.local_embeds(local))
+        y = stack.transform(x, stack.keys_values(context), modulations, stack.local_embeds(local))
         return (y**2).sum()
 
     args = randn(2, 5, 8), randn(2, 3, 32), randn(2, 5, 3), randn(2, 64)

@@ -144,7 +144,8 @@ class CrossAttention(Attention):
     def __init__(self, cfg: BlockConfig):
         super().__init__(cfg)
         self.to_q = nn.Linear(cfg.dim, cfg.dim * self.streams, bias=False)
-        self.to_kv = nn.Linear(cfg.context_dim, cfg.context_dim * (1 + self.streams), bias=False)
+        width = cfg.context_dim or cfg.dim
+        self.to_kv = nn.Linear(width, width * (1 + self.streams), bias=False)
 
     def keys_values(self, context: mx.array) -> KeysValues:
         """context: (B, S, C) -> keys and values, (B, streams * Hkv, S, dim_heads) each"""

@@ -153,11 +153,10 @@ class Transformer(Blocks):
         m = self.global_cond_embedder(embed)[None, :, None] + table[:, None, None]
         scale, shift, gate = mx.moveaxis(m.reshape(*m.shape[:3], 2, 3, -1), 4, 0)
         scale, gate = 1 + scale, mx.sigmoid(1 - gate)
-        return [
-            tuple(Modulation(*(a[i, :, :, j] for a in (scale, shift, gate))) for j in (0, 1)) for i in range(self.depth)
-        ]
+        attn, ff = (Modulation(scale[..., j, :], shift[..., j, :], gate[..., j, :]) for j in (0, 1))
+        return [(Modulation(*(a[i] for a in attn)), Modulation(*(a[i] for a in ff))) for i in range(self.depth)]
 
-    def __call__(
+    def transform(
         self,
         x: mx.array,
         keys_values: list | None = None,

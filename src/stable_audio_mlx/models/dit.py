@@ -43,7 +43,7 @@ class DiT(Transformer):
         self.timestep_features = FOURIER[cfg.timestep_features_type](cfg.timestep_features_dim)
         self.to_timestep_embed = mlp(cfg.timestep_features_dim, dim)
         if cfg.cond_token_dim:
-            self.to_cond_embed = mlp(cfg.cond_token_dim, cfg.block.context_dim, bias=False)
+            self.to_cond_embed = mlp(cfg.cond_token_dim, cfg.context_dim, bias=False)
         if cfg.global_cond_dim:
             self.to_global_embed = mlp(cfg.global_cond_dim, dim, bias=False)
         if cfg.prepend_cond_dim:
@@ -108,7 +108,7 @@ class DiT(Transformer):
             prepend = token if prepend is None else mx.concatenate([prepend, token], axis=1)
         x = self.patch(x + self.preprocess_conv(x))
         mask = None if mask is None else mask[:, :: self.patch_size]
-        x = super().__call__(x, conditioning.keys_values, modulations, conditioning.local, prepend, mask)
+        x = self.transform(x, conditioning.keys_values, modulations, conditioning.local, prepend, mask)
         x = self.unpatch(x[:, -(length // self.patch_size) :])
         return (x + self.postprocess_conv(x)).astype(dtype)
 

@@ -144,14 +144,18 @@ class DiTConfig:
         return head // 2 if self.add_rope else 0
 
     @property
+    def context_dim(self) -> int:
+        """Width of the cross attention's context; 0: no cross attention."""
+        return self.embed_dim if self.cond_token_dim and self.project_cond_tokens else self.cond_token_dim
+
+    @property
     def block(self) -> BlockConfig:
         """The transformer block this config asks for."""
         attn, ff, norm = self.attn_kwargs, self.ff_kwargs, self.norm_kwargs
-        context = self.embed_dim if self.project_cond_tokens else self.cond_token_dim
         return BlockConfig(
             dim=self.embed_dim,
             dim_heads=self.embed_dim // self.num_heads,
-            context_dim=context if self.cond_token_dim else None,
+            context_dim=self.context_dim or None,
             local_dim=self.local_add_cond_dim,
             adaln=self.global_cond_type == "adaLN",
             norm="dyt" if self.remove_norms else self.norm_type,
