@@ -64,7 +64,8 @@ class GenerateOptions:
             value = getattr(self, name)
             require(name, value is None or (number(value) and 0 <= value <= 1), "must be between 0 and 1", value)
         for name in ("prompt", "negative_prompt"):
-            for value in as_list(getattr(self, name)):
+            values = getattr(self, name)
+            for value in [None] if values is None and name == "prompt" else as_list(values):
                 require(name, isinstance(value, str), "must be text", value)
         for value in as_list(self.seed):
             require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 on", value)
