@@ -1,8 +1,13 @@
 """convert.py's engine: all or nothing, twice is safe, every refusal says why; and verify, which looks back."""
 
+import copy
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -11,15 +16,19 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_audio_mlx.cli import convert as cli
+from stable_audio_mlx.cli import main
 from stable_audio_mlx.cli import verify as cli_verify
 from stable_audio_mlx.errors import OptionError, WeightsError
+from stable_audio_mlx.models.t5 import T5Encoder
 from stable_audio_mlx.weights import convert
 from stable_audio_mlx.weights.convert import convert_folder
+from stable_audio_mlx.weights.safetensors import read_header
 from stable_audio_mlx.weights.source import open_model
 from stable_audio_mlx.weights.store import read_npz
+from stable_audio_mlx.weights.text import TextEncoder
 from stable_audio_mlx.weights.verify import verify_model
 
-from .checkpoints import CODEC, DIFFUSION, tensors, write
+from .checkpoints import CODEC, DIFFUSION, save, tensors, write
 
 
 @pytest.fixture
@@ -172,3 +181,72 @@ def test_verify_holds_a_known_name_to_its_published_counts(source, tmp_path):
     assert "has 497,190,274" in problems and "SHA-256 differs" in problems
     with pytest.raises(WeightsError, match="not converted"):
         verify_model(source)
+
+
+T5 = {"model_type": "t5", "d_model": 32, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 9}
+
+
+def add_text(folder, dtype):
+    """A T5 of one layer with its decoder, tied embeddings under both names, and a tokenizer; returns its own share."""
+    encoder = T5Encoder(T5Encoder.Config.from_hugging_face(T5, "t5"))
+    rng = np.random.default_rng(0)
+    own = {
+        f"encoder.{name}": rng.standard_normal(value.shape).astype(dtype)
+        for name, value in tree_flatten(encoder.parameters())
+    }
+    own["shared.weight"] = rng.standard_normal((9, 32)).astype(dtype)
+    others = {"encoder.embed_tokens.weight": own["shared.weight"], "lm_head.weight": own["shared.weight"]}
+    for name in ("text_encoder", "tokenizer"):
+        (folder / name).mkdir()
+    (folder / "text_encoder" / "config.json").write_text(json.dumps(T5))
+    save(folder / "text_encoder" / "model.safetensors", own | others)
+    words = {"type": "WordLevel", "vocab": {"<pad>": 0, "</s>": 1, "<unk>": 2, "drum": 3}, "unk_token": "<unk>"}
+    (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": words}))
+    return own
+
+
+@pytest.fixture
+def with_text(tmp_path):
+    config = copy.deepcopy(DIFFUSION)
+    prompt = {"id": "prompt", "type": "t5", "config": {"max_length": 8, "t5_model_name": "nobody/nothing"}}
+    config["model"]["conditioning"]["configs"].append(prompt)
+    return write(tmp_path / "source", config, tensors(DIFFUSION))
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("float32", "float16"), ("float16", "float32"), ("float32", "float32")])
+def test_a_text_encoder_keeps_its_own_share_and_is_never_widened(with_text, tmp_path, stored, asked):
+    own = add_text(with_text, stored)
+    out = tmp_path / "out"
+    manifest, _ = convert_folder(with_text, out, asked)
+    written = read_header(out / "text_encoder.safetensors")
+    assert written.keys() == own.keys()
+    for key, value in own.items():
+        assert written[key].dtype == min(stored, asked)
+        np.testing.assert_array_equal(written[key].read(), value.astype(min(stored, asked)))
+    assert manifest["files"]["text_encoder.safetensors"]["tensors"] == len(own)
+    for source in (open_model(out), open_model(with_text)):
+        files = source.text_files()
+        encoder = TextEncoder.from_files(files.config, files.weights, files.tokenizer)
+        assert encoder.encode(["drum"], 8).ids[0].tolist() == [3, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_text_encoder_that_is_nowhere(with_text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match=r"text encoder nobody/nothing is not on this computer"):
+        convert_folder(with_text, tmp_path / "out", download=False)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from stable_audio_mlx.cli import main, convert, verify; main.main(['--help']); convert.parser();"
+        "verify.parser(); print(sorted({'mlx', 'numpy', 'tqdm', 'huggingface_hub', 'tokenizers'} & sys.modules.keys()))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_dispatcher(capsys):
+    assert main.main(["verfy"]) == 2 and "did you mean verify?" in capsys.readouterr().err
+    assert main.main(["--version"]) == 0 and capsys.readouterr().out.startswith("stable-audio-mlx ")
+    assert main.main(["verify", "no-such-model"]) == 3

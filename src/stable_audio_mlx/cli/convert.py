@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from .common import run
 
@@ -69,7 +70,8 @@ class ProgressBar:
     """One bar per part on stderr, bytes as unit; silent when stderr is no terminal."""
 
     def __init__(self) -> None:
-        self.bar, self.part = None, ""
+        self.bar: Any = None
+        self.part = ""
 
     def __enter__(self) -> "ProgressBar":
         return self

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import WeightsError
 
 # Our name -> the NumPy dtype that holds its bits; NumPy has no bfloat16, so two bytes stand in for it.
-STORAGE = {
+STORAGE: dict[str, np.dtype] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
@@ -66,9 +66,9 @@ class Entry:
             values = self.read()
             out = mx.array(values.astype(np.float32) if self.dtype in FLOATS else values)
         else:
-            out = mx.zeros(self.shape, getattr(mx, HOLDERS.get(self.dtype, self.dtype)))
+            out = mx.empty(self.shape, getattr(mx, HOLDERS.get(self.dtype, self.dtype)))
             mx.eval(out)
-            self._fill(np.asarray(memoryview(out)).reshape(-1).view(np.uint8))
+            self._fill(np.array(out, copy=False).reshape(-1).view(np.uint8))
             out = out.view(mx.bfloat16) if self.dtype == "bfloat16" else out
         if dtype is not None and self.dtype in FLOATS:
             out = out.astype(dtype)
@@ -80,10 +80,10 @@ class Entry:
             read_exactly(file, self.offset, target)
 
 
-def read_exactly(file: io.RawIOBase, offset: int, target: np.ndarray) -> None:
+def read_exactly(file: io.FileIO, offset: int, target: np.ndarray) -> None:
     """Fill ``target`` (bytes) from ``offset``; a file that ends early is a WeightsError."""
     file.seek(offset)
-    view, done = memoryview(target), 0
+    view, done = target.data, 0
     while done < len(view):
         count = file.readinto(view[done:])
         if not count:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,12 +58,9 @@ def convert_folder(
     if dtype not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     files = find_source(source)
-    origin = {
-        "path": files.weights.name,
-        "bytes": files.weights.stat().st_size,
-        "sha256": sha256(files.weights, progress),
-    }
-    known = registry.find_by_hash(origin["sha256"]) or registry.KNOWN.get(name or "")
+    digest = sha256(files.weights, progress)
+    origin = {"path": files.weights.name, "bytes": files.weights.stat().st_size, "sha256": digest}
+    known = registry.find_by_hash(digest) or registry.KNOWN.get(name or "")
     record = {
         "name": name or (known.name if known else model.name),
         "source": origin | ({"repo": known.repo} if known else {}),
@@ -96,10 +94,7 @@ def write_model_folder(
     """Write trained weights (part -> parameter -> array, our names) as a converted folder; returns its manifest."""
     record = {"name": name or output.name, "source": source or {}, "dtype": dtype, "license": license}
     lazy: dict[str, Part] = {
-        part: {
-            key: (a.nbytes, lambda a=a: np.array(a.astype(mx.float32) if mx.issubdtype(a.dtype, mx.floating) else a))
-            for key, a in arrays.items()
-        }
+        part: {key: (array.nbytes, partial(to_numpy, array)) for key, array in arrays.items()}
         for part, arrays in parts.items()
     }
     lost = set(part_prefixes(config)) ^ set(parts)
@@ -107,6 +102,10 @@ def write_model_folder(
         raise WeightsError(f"the config and the weights do not have the same parts: {', '.join(sorted(lost))}")
     raw = json.dumps(config, indent=1).encode()
     return write_folder(output, raw, lazy, text, record, overwrite, None)
+
+
+def to_numpy(array: mx.array) -> np.ndarray:
+    return np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
 
 
 def write_folder(
@@ -121,21 +120,21 @@ def write_folder(
     """Write everything into a folder beside ``output``, then give it its name."""
     check_output(output, overwrite)
     check_space(output, parts, text, record["dtype"])
-    partial = output.parent / f".{output.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    unfinished = output.parent / f".{output.name}.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        (partial / CONFIG).write_bytes(config)
-        counts = {}
+        unfinished.mkdir(parents=True)
+        (unfinished / CONFIG).write_bytes(config)
+        counts: dict[str, dict[str, Any] | None] = {}
         for part, tensors in parts.items():
             stream = reported(part, tensors, record["dtype"], progress)
-            counts[f"{part}.npz"] = write_npz(partial / f"{part}.npz", stream)
+            counts[f"{part}.npz"] = write_npz(unfinished / f"{part}.npz", stream)
         if text:
-            counts["text_encoder.safetensors"] = write_text(partial, text, record["dtype"])
-        files = {f.name: describe(f, counts.get(f.name)) for f in sorted(partial.iterdir())}
+            counts["text_encoder.safetensors"] = write_text(unfinished, text, record["dtype"])
+        files = {f.name: describe(f, counts.get(f.name)) for f in sorted(unfinished.iterdir())}
         manifest = {"format": FORMAT, **record, "converter": f"stable-audio-mlx {__version__}", "files": files}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        replace(partial, output)
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        replace(unfinished, output)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WeightsError(
@@ -143,7 +142,7 @@ def write_folder(
             ) from None
         raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
 
 
@@ -153,13 +152,14 @@ def reported(
     """The tensors of a part for ``write_npz``: checked to be finite on their way, progress told."""
     done, total = 0, sum(size for size, _ in tensors.values())
     for key, (size, read) in tensors.items():
-        yield key, dtype, lambda key=key, read=read: finite(read(), f"{part}.{key}")
+        yield key, dtype, partial(finite, read, f"{part}.{key}")
         done += size
         if progress:
             progress(part, done, total)
 
 
-def finite(array: np.ndarray, key: str) -> np.ndarray:
+def finite(read: Callable[[], np.ndarray], key: str) -> np.ndarray:
+    array = read()
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise WeightsError(f"{key}: holds values that are not finite; the checkpoint is damaged, download it again")
     return array
@@ -243,11 +243,11 @@ def check_space(output: Path, parts: dict[str, Part], text: TextFiles | None, dt
         raise WeightsError(f"{output}: about {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this disk")
 
 
-def replace(partial: Path, output: Path) -> None:
+def replace(finished: Path, output: Path) -> None:
     """Give the finished folder its name; an old model is gone only when the new one is in its place."""
     old = output.parent / f".{output.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():
         output.rename(old)
-    partial.rename(output)
+    finished.rename(output)
     shutil.rmtree(old, ignore_errors=True)

@@ -81,7 +81,7 @@ def plan(module: nn.Module, entries: dict[str, Entry], where: str) -> dict[str, 
     ``entries``: checkpoint keys below the module's prefix.  WeightsError lists every key that is missing, left over
     (empty tensors and keys in ``IGNORE`` may be) or of another shape than the config says.
     """
-    wanted = dict(tree_flatten(module.parameters()))
+    wanted = parameters(module)
     found: dict[str, dict[str, Entry]] = {}
     spelled: dict[str, str] = {}
     for key, item in entries.items():
@@ -102,6 +102,12 @@ def plan(module: nn.Module, entries: dict[str, Entry], where: str) -> dict[str, 
             tensors[name] = tensor
     check(where, missing=wanted.keys() - found.keys(), extra=[spelled[n] for n in found.keys() - wanted], wrong=wrong)
     return {name: tensors[name] for name in wanted}
+
+
+def parameters(module: nn.Module) -> dict[str, mx.array]:
+    """Every parameter of a module by its dotted name."""
+    flat: Any = tree_flatten(module.parameters())
+    return dict(flat)
 
 
 def check(where: str, missing: Any, extra: Any, wrong: list[str]) -> None:
@@ -209,9 +215,9 @@ def published_shape(layer: Any, name: str, shape: tuple[int, ...]) -> tuple[int,
 def published_tensors(model: nn.Module) -> dict[str, tuple[tuple[int, ...], bool]]:
     """The list of tensors that the model's checkpoint has: key -> (PyTorch shape, is a buffer and no parameter)."""
     parts = ("dit", "autoencoder", "conditioner")
+    out: dict[str, tuple[tuple[int, ...], bool]] = {}
     present = {part: model[part] for part in parts if isinstance(model.get(part), nn.Module)}
     alone = list(present) == ["autoencoder"]
-    out = {}
     for part, module in present.items():
         prefix = "" if alone else DIFFUSION_PARTS[part]
         out |= {prefix + key: value for key, value in published_part(module)}
@@ -221,7 +227,7 @@ def published_tensors(model: nn.Module) -> dict[str, tuple[tuple[int, ...], bool
 def published_part(module: nn.Module) -> Iterator[tuple[str, tuple[tuple[int, ...], bool]]]:
     """The checkpoint's tensors of one part, without prefix."""
     learned = dict(tree_flatten(module.trainable_parameters()))
-    for name, value in tree_flatten(module.parameters()):
+    for name, value in parameters(module).items():
         layer, key = owner(module, name), original(module, name)
         shape, buffer = published_shape(layer, name, value.shape), name not in learned
         if getattr(layer, "WEIGHT_NORM", False) and name.endswith(".weight"):

@@ -110,7 +110,8 @@ def find_by_hash(digest: str) -> Known | None:
 
 def text_repository(item: dict) -> str:
     """The public repository of the text encoder that a ``conditioning`` item names."""
-    config = item.get("config") if isinstance(item.get("config"), dict) else {}
+    config = item.get("config")
+    config = config if isinstance(config, dict) else {}
     if item.get("type") == "t5gemma":
         return str(config.get("repo_id") or config.get("model_name") or "google/t5gemma-b-b-ul2")
     name = str(config.get("t5_model_name") or "t5-base")

@@ -5,7 +5,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from ..errors import OptionError, WeightsError
 from ..models.conditioners import checkpoint_sizes
@@ -26,7 +25,7 @@ from .checkpoint import (
     text_conditioner,
     unwrap,
 )
-from .layout import Tensor, check, plan
+from .layout import Tensor, check, parameters, plan
 from .store import read_npz
 
 MANIFEST = "manifest.json"
@@ -104,7 +103,7 @@ class ConvertedModel(ModelSource):
     """A folder that ``convert.py`` or training wrote: NPZ parts, parameter names, a manifest."""
 
     def tensors(self, part: str, module: nn.Module) -> dict[str, Tensor]:
-        entries, wanted = self.entries[part], dict(tree_flatten(module.parameters()))
+        entries, wanted = self.entries[part], parameters(module)
         wrong = [
             f"{name} is {entries[name].dtype} {entries[name].shape}, expected {value.shape}"
             for name, value in wanted.items()
