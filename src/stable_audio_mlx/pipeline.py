@@ -1,54 +1,26 @@
 """From words (and sounds) to sound: ``steps()`` is the generator behind command line, API and server."""
 
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from . import audio, cpu
-from .errors import ConfigError, OptionError, SanityError
+from .errors import ConfigError, SanityError
 from .events import Clock, Event, peak_memory
 from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
 from .models.factory import INPAINT_IDS
-from .options import GenerateOptions, ModelFacts, as_list, complete, spread
+from .options import Completed, GenerateOptions, ModelFacts, as_list, complete, spread
+from .run import Known, Run, Window, known_sounds, prepare
 from .sampling.guidance import SHARES, Guided, Keeping, network_calls
-from .sampling.inpaint import kept_frames, put_back
-from .sampling.noise import ClipNoise, GivenNoise
-from .sampling.samplers import Levels, Sampler, sampler_for
+from .sampling.inpaint import put_back
 from .weights.parts import Parts
 from .weights.source import ModelSource, open_model
 
 SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
 DECODER = ("decoder", "bottleneck", "pretransform")
-ENCODER = ("encoder", "bottleneck", "pretransform")
-
-
-@dataclass(frozen=True)
-class Window:
-    """Latent frames of a run, and how many are valid in each clip where the model masks padding."""
-
-    frames: int
-    valid: Sequence[int]
-
-    @property
-    def mask(self) -> mx.array | None:
-        """(B, T), True on valid frames; None where all are."""
-        if min(self.valid) == self.frames:
-            return None
-        return mx.arange(self.frames)[None] < mx.array(list(self.valid))[:, None]
-
-
-@dataclass
-class Known:
-    """Given sound: latents to vary, latents to keep with their samples (C, L) and frames (B, T, 1)."""
-
-    init: mx.array | None = None
-    kept: mx.array | None = None
-    sound: np.ndarray | None = None
-    keep: mx.array | None = None
 
 
 class StableAudioPipeline:
@@ -77,7 +49,7 @@ class StableAudioPipeline:
         )
 
     @classmethod
-    def from_pretrained(cls, name: str, dtype: str = "auto", keep_models: bool = False) -> "StableAudioPipeline":
+    def from_pretrained(cls, name: str | Path, dtype: str = "auto", keep_models: bool = False) -> "StableAudioPipeline":
         """Open a known name, a hub id or a folder (converted or source).
 
         ``dtype``: "auto", "float32", "float16" or "bfloat16".  Raises WeightsError, ConfigError.
@@ -129,111 +101,35 @@ class StableAudioPipeline:
 
     def steps(self, options: GenerateOptions) -> Iterator[Event]:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
-        options = complete(options, self.facts)
-        sampler = sampler_for(options.sampler, self.facts.objective, self.facts.stable_audio_3)
-        window = self._window(options)
-        levels = self._levels(options, sampler, window)
-        noise, draws = self._noise(options, window, sampler.draws * sum(level > 0 for level in levels[1:]))
-        yield Event("options", options=options)
+        run = prepare(complete(options, self.facts), self._model, self.facts)
+        yield Event("options", options=run.options)
         clock = Clock()
-        known = self._known(options, window)
+        known = known_sounds(run, self._model, self._parts)
         self._parts.release("autoencoder")
         if known.init is not None or known.kept is not None:
             clock.lap("encode")
-        conditions = yield from self._conditions(options)
+        conditions = yield from self._conditions(run.options)
         self._parts.release("conditioner", "text")
         clock.lap("text")
         self._parts.get("dit")
         clock.lap("load transformer")
-        x = yield from self._sample(options, sampler, window, levels, noise, draws, known, conditions)
+        x = yield from self._sample(run, known, conditions)
         self._parts.release("dit")
         clock.lap("sampling")
         if not mx.isfinite(x).all().item():
             raise SanityError("the latents are not finite: try --dtype float32, a lower cfg scale, or convert again")
-        if options.return_latents:
+        if run.options.return_latents:
             value = x.swapaxes(1, 2)
         else:
             yield Event("decode")
             self._parts.get("autoencoder", DECODER)
             clock.lap("load decoder")
-            value = yield from self._decode(x, options, window, known)
+            value = yield from self._decode(x, run, known)
             clock.lap("decode")
             self._parts.release("autoencoder")
-        yield Event("result", value=value, options=options, seconds=clock.seconds, peak_memory=peak_memory())
+        yield Event("result", value=value, options=run.options, seconds=clock.seconds, peak_memory=peak_memory())
 
-    # What a run needs before its first step
-
-    def _window(self, options: GenerateOptions) -> Window:
-        """The whole training window; where the model masks padding, only the clips and their headroom."""
-        ratio, rate = self._model.downsampling_ratio, self.sample_rate
-        most = self.facts.window // ratio
-        if not self._model.mask_padding_attention:
-            return Window(most, [most] * options.batch_size)
-        headroom = int(options.headroom_seconds * rate / ratio)
-        valid = [min(most, math.ceil(int(s * rate) / ratio) + headroom) for s in options.seconds]
-        return Window(max(valid), valid)
-
-    def _levels(self, options: GenerateOptions, sampler: Sampler, window: Window) -> list[float]:
-        """Noise levels of the run; one schedule for a batch, that of its longest clip."""
-        if options.sigmas is not None:
-            return [float(s) for s in options.sigmas]
-        model, length = self._model, window.frames
-        shift = model.sampling_distribution_shift if self.facts.stable_audio_3 else model.distribution_shift
-        if model.use_effective_length_for_schedule:
-            length = math.ceil(max(options.seconds) * self.sample_rate / model.downsampling_ratio)
-        start = options.init_noise_level or options.sigma_max
-        return sampler.schedule(Levels(options.steps, start, options.sigma_min, length, shift))
-
-    def _noise(self, options: GenerateOptions, window: Window, needed: int) -> tuple[mx.array, Callable[[], mx.array]]:
-        """The starting noise (B, T, C) and the source of the ``needed`` further draws."""
-        draws: Any = ClipNoise(options.seed, self._model.io_channels, window.valid)
-        start = draws()
-        if options.noise is not None:
-            start = self._given("noise", options.noise, window)
-        if options.step_noise is not None:
-            if len(options.step_noise) < needed:
-                raise OptionError(f"step_noise: {len(options.step_noise)} arrays, but this run draws {needed} times")
-            draws = GivenNoise([self._given("step_noise", a, window) for a in options.step_noise[:needed]])
-        return start, draws
-
-    def _given(self, name: str, array: Any, window: Window) -> mx.array:
-        """array: (B or 1, C, T) -> (B, T, C); a model that masks padding takes longer arrays too and cuts them."""
-        array = np.asarray(array, dtype=np.float32)
-        if self._model.mask_padding_attention and array.ndim == 3:
-            array = array[:, :, : window.frames]
-        wanted = (len(window.valid), self._model.io_channels, window.frames)
-        if array.shape not in (wanted, (1, *wanted[1:])):
-            raise OptionError(f"{name}: shape {array.shape}, but this run needs {wanted} (batch, channels, frames)")
-        return mx.array(np.broadcast_to(array, wanted)).swapaxes(1, 2)
-
-    def _known(self, options: GenerateOptions, window: Window) -> Known:
-        """Encode the sound to vary and the sound to keep."""
-        known, rate, ratio = Known(), self.sample_rate, self._model.downsampling_ratio
-        if options.init_noise_level is None and not options.inpaint:
-            return known
-
-        def samples(sound: Any, name: str) -> np.ndarray:
-            prepared = audio.prepare(*sound, rate, self._model.audio_channels, name)
-            return audio.fit_length(prepared, window.frames * ratio)
-
-        autoencoder = self._parts.get("autoencoder", ENCODER)
-
-        def encode(sound: np.ndarray) -> mx.array:
-            z = mx.array(sound.T[None])
-            z = z if autoencoder is None else autoencoder.encode(z) / self._model.scale
-            mx.eval(z)
-            return z
-
-        if options.init_noise_level is not None:
-            known.init = encode(samples(options.init_audio, "init_audio"))
-        if options.inpaint:
-            known.sound = samples(options.inpaint_audio, "inpaint_audio")
-            known.kept = encode(known.sound)
-            rows = [kept_frames(options.inpaint, s, rate, ratio, window.frames) for s in options.seconds]
-            known.keep = mx.array(np.stack(rows))[..., None]
-        return known
-
-    def _conditions(self, options: GenerateOptions) -> Generator[Event, None, tuple[dict, dict | None]]:
+    def _conditions(self, options: Completed) -> Generator[Event, None, tuple[dict, dict | None]]:
         """Conditions by id of the prompts, and of the negative prompts (None where they have no effect)."""
         negative = options.negative_prompt
         if negative is not None and options.cfg_scale == 1:
@@ -280,14 +176,14 @@ class StableAudioPipeline:
     def _takes_inpainting(self) -> bool:
         return bool(set(INPAINT_IDS) & {*self._model.local_ids, *self._model.input_concat_ids})
 
-    def _velocity(self, options: GenerateOptions, window: Window, known: Known, conditions: tuple) -> Guided | Keeping:
-        """The transformer of this run with its conditions, guidance and what is to be kept."""
-        positive, negative = conditions
-        cond, uncond = self._assemble(positive, window, known), None
+    def _velocity(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Guided | Keeping:
+        """The transformer with this run's conditions, guidance and what is to be kept."""
+        options, (positive, negative) = run.options, conditions
+        cond, uncond = self._assemble(positive, run.window, known), None
         if options.cfg_scale != 1:
-            uncond = cond.unconditional(negative and self._assemble(negative, window, known, negative=True))
-        mask, shares = window.mask, SHARES[self.facts.objective]
-        single, pair = network_calls(self._parts.get("dit"), inputs(cond), inputs(uncond), mask)
+            uncond = cond.unconditional(negative and self._assemble(negative, run.window, known, negative=True))
+        mask, shares = run.window.mask, SHARES[self.facts.objective]
+        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond and inputs(uncond), mask)
         velocity = Guided(
             single,
             pair,
@@ -303,25 +199,22 @@ class StableAudioPipeline:
             return velocity
         return Keeping(velocity, known.kept, known.keep, shares)
 
-    def _sample(
-        self, options, sampler, window, levels, noise, draws, known, conditions
-    ) -> Generator[Event, None, mx.array]:
-        """x: (B, T, C) -> latents (B, T, C), one event a step; nothing else waits for the device."""
-        velocity = self._velocity(options, window, known, conditions)
-        start, total = sampler.mix(known.init, noise, levels[0]), sampler.rounds(len(levels) - 1)
-        for step, x in enumerate(sampler.run(velocity, start, levels, draws), 1):
+    def _sample(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Generator[Event, None, mx.array]:
+        """-> latents (B, T, C), one event a step; nothing else waits for the device."""
+        velocity = self._velocity(run, known, conditions)
+        start = run.sampler.mix(known.init, run.noise, run.levels[0])
+        for step, x in enumerate(run.sampler.run(velocity, start, run.levels, run.draw), 1):
             mx.eval(x)
-            yield Event("step", step=step, total=total, value=x)
-        return x if known.keep is None else mx.where(known.keep, known.kept, x)
+            yield Event("step", step=step, total=run.rounds, value=x)
+        # A model that reads what is kept makes latents that fit it; the samples are put back after decoding.
+        return x if known.keep is None or self._takes_inpainting else mx.where(known.keep, known.kept, x)
 
     # From latents to sound
 
-    def _decode(
-        self, x: mx.array, options: GenerateOptions, window: Window, known: Known
-    ) -> Generator[Event, None, mx.array]:
+    def _decode(self, x: mx.array, run: Run, known: Known) -> Generator[Event, None, mx.array]:
         """x: (B, T, C) -> audio (B, channels, samples), clip by clip, cut to the seconds asked and checked."""
         autoencoder, clips = self._parts.get("autoencoder", DECODER), []
-        for latents, valid, seconds in zip(x, window.valid, options.seconds, strict=True):
+        for latents, valid, seconds in zip(x, run.window.valid, run.options.seconds, strict=True):
             y = latents[None, :valid]
             y = y if autoencoder is None else autoencoder.decode(y * self._model.scale)
             clip = np.array(y[0].astype(mx.float32)).T[:, : int(seconds * self.sample_rate)]
@@ -329,7 +222,7 @@ class StableAudioPipeline:
                 yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
                 clip = np.clip(clip, -1, 1)
             if known.sound is not None:
-                clip = put_back(clip, known.sound[:, : clip.shape[1]], options.inpaint, self.sample_rate)
+                clip = put_back(clip, known.sound[:, : clip.shape[1]], run.options.inpaint, self.sample_rate)
             check_sound(clip, int(seconds * self.sample_rate))
             clips.append(clip)
         longest = max(clip.shape[1] for clip in clips)
@@ -364,10 +257,10 @@ class StableAudioPipeline:
         return dit(x.swapaxes(1, 2), t, dit.condition(cross=cross_cond, global_cond=global_cond)).swapaxes(1, 2)
 
 
-def inputs(conditioning: Conditioning | None) -> dict[str, mx.array | None] | None:
+def inputs(conditioning: Conditioning) -> dict[str, mx.array | None]:
     """What ``DiT.condition`` takes, by name."""
     names = ("cross", "global_cond", "local", "input_concat", "prepend")
-    return conditioning and {name: getattr(conditioning, name) for name in names}
+    return {name: getattr(conditioning, name) for name in names}
 
 
 def check_sound(clip: np.ndarray, samples: int) -> None:

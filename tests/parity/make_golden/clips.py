@@ -193,8 +193,66 @@ def velocity_clips():
     yield Case("clips_v", config, runs, text=t5(768))
 
 
+def inpainting():
+    """A model that reads the kept part beside the noise: ranges, continuation, nothing kept."""
+    autoencoder = oobleck(4, encoded=8, strides=(4, 2), mults=(1, 2), channels=4, bottleneck={"type": "vae"})
+    config = model(
+        [prompt(9), seconds("seconds_total", 60)],
+        768,
+        {"embed_dim": 64, "depth": 2, "num_heads": 2, "input_concat_dim": 5, "global_cond_type": "adaLN"},
+        autoencoder=autoencoder,
+        rate=16,
+        size=160,
+        cross=["prompt", "seconds_total"],
+        pooled=["seconds_total"],
+        objective="rectified_flow",
+    )
+    config["model_type"] = "diffusion_cond_inpaint"
+    config["model"]["diffusion"]["input_concat_ids"] = ["inpaint_mask", "inpaint_masked_input"]
+    size, sound = (1, 4, 20), audio(2, 160)
+    runs = [
+        clip("nothing_kept", "euler", 4, shape=size, seconds=10),
+        clip("ranges", "euler", 5, 2.0, shape=size, seconds=10, inpaint=[[1.3, 3.0], [6.2, 8.9]], inpaint_audio=sound),
+        clip("continued", "dpmpp", 4, shape=size, seconds=10, inpaint=[[4.4, 10]], inpaint_audio=audio(1, 70)),
+    ]
+    yield Case("clips_inpaint", config, runs, text=t5(768))
+
+
+def shifted_clips():
+    """A model whose time is shifted with the clip's length; rk4 alone follows it."""
+    config = model(
+        [seconds("seconds_total", 60)],
+        32,
+        {"embed_dim": 64, "depth": 1, "num_heads": 2},
+        autoencoder=oobleck(4, channels=3, mults=(1,), strides=(8,), audio=1),
+        rate=16,
+        size=160,
+        cross=["seconds_total"],
+        pooled=["seconds_total"],
+        objective="rectified_flow",
+    )
+    shift = {"base_shift": 0.4, "max_shift": 1.3, "min_length": 8, "max_length": 64}
+    config["model"]["diffusion"]["distribution_shift_options"] = shift
+    size = (1, 4, 20)
+    runs = [clip("rk4", "rk4", 5, shape=size), clip("euler", "euler", 4, 2.0, shape=size)]
+    yield Case("clips_shifted", config, runs)
+
+
+def unconditional_clips():
+    autoencoder = oobleck(4, channels=3, mults=(1,), strides=(8,), audio=1)
+    network = {"in_channels": 4, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    section = {"type": "dit", "config": network, "pretransform": {"type": "autoencoder", "config": autoencoder}}
+    head = {"model_type": "diffusion_uncond", "sample_size": 160, "sample_rate": 16, "audio_channels": 1}
+    yield Case(
+        "clips_unconditional", head | {"model": section}, [clip("v_ddim", "v-ddim", 6, shape=(2, 4, 20), audio=True)]
+    )
+
+
 def cases():
     yield from texts()
     yield from tables()
     yield from flow_clips()
     yield from velocity_clips()
+    yield from inpainting()
+    yield from shifted_clips()
+    yield from unconditional_clips()

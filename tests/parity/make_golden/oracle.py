@@ -16,7 +16,7 @@ from . import shim
 shim.install()
 import k_diffusion  # noqa: E402
 import transformers  # noqa: E402
-from stable_audio_tools.inference import generation  # noqa: E402
+from stable_audio_tools.inference import generation, sampling  # noqa: E402
 from stable_audio_tools.models import conditioners  # noqa: E402
 from stable_audio_tools.models.factory import create_model_from_config  # noqa: E402
 
@@ -224,46 +224,54 @@ def text(case, model, prompt, seconds, negative=False) -> dict:
     return {ours: inputs[theirs] * 1.0 for ours, theirs in names.items()} | {"token_ids": ids}
 
 
-def generate(
-    case, model, prompt="", seconds=0, noise=None, step_noise=None, init_audio=None, negative_prompt=None, **kw
-):
+def generate(case, model, prompt="", seconds=0, noise=None, step_noise=None, negative_prompt=None, **kw):
     """A whole clip: latents, and the audio where the run asks for it."""
-    size = case.config["sample_size"]
-    batch = noise.shape[0]
-    metadata = [{"prompt": prompt, "seconds_start": 0, "seconds_total": seconds}] * batch
-    sampler = {
-        "sampler_type": kw["sampler"],
-        "scale_phi": kw.get("cfg_rescale", 0.0),
-        "cfg_interval": kw.get("cfg_interval", (0, 1)),
-        **{k: kw[k] for k in ("sigma_min", "sigma_max", "rho") if k in kw},
-    }
-    draws = [] if step_noise is None else list(step_noise.numpy())
-    encoded = []
-    if init_audio is not None:
-        encoded = [zero_latents(model, size)]
-        init_audio = (model.sample_rate, init_audio)
-    with Tape(noise.numpy(), *encoded, *draws):
-        latents = generation.generate_diffusion_cond(
-            model,
-            steps=kw["steps"],
-            cfg_scale=kw["cfg_scale"],
-            conditioning=metadata,
-            negative_conditioning=negative_prompt and [dict(m, prompt=negative_prompt) for m in metadata],
-            batch_size=batch,
-            sample_size=size,
-            seed=1,
-            device="cpu",
-            init_audio=init_audio,
-            init_noise_level=kw.get("init_noise_level", 1.0),
-            return_latents=True,
-            **sampler,
-        )
-    result = {"latents": latents}
-    if kw.get("audio"):
-        result["audio"] = model.pretransform.decode(latents)
-    return result
+    if case.config["model_type"] == "diffusion_uncond":
+        latents = sampling.sample(model, noise, kw["steps"], 0)
+    else:
+        metadata = [{"prompt": prompt, "seconds_start": 0, "seconds_total": seconds}] * len(noise)
+        draws = [] if step_noise is None else list(step_noise.numpy())
+        make, options, encoded = entry(case, model, kw)
+        with Tape(noise.numpy(), *encoded, *draws):
+            latents = make(
+                model,
+                steps=kw["steps"],
+                cfg_scale=kw["cfg_scale"],
+                conditioning=metadata,
+                negative_conditioning=negative_prompt and [dict(m, prompt=negative_prompt) for m in metadata],
+                batch_size=len(noise),
+                sample_size=case.config["sample_size"],
+                seed=1,
+                device="cpu",
+                return_latents=True,
+                **options,
+            )
+    assert not torch.equal(latents, noise), "no step was taken"
+    return {"latents": latents} | ({"audio": model.pretransform.decode(latents)} if kw.get("audio") else {})
+
+
+def entry(case, model, kw: dict):
+    """The function that makes a clip of this kind, its options, and the noise of each encoding: none."""
+    size, rate = case.config["sample_size"], case.config["sample_rate"]
+    options = {"sampler_type": kw["sampler"], "scale_phi": kw.get("cfg_rescale", 0.0)}
+    options |= {"cfg_interval": kw.get("cfg_interval", (0, 1))}
+    options |= {k: kw[k] for k in ("sigma_min", "sigma_max") if k in kw}
+    if "init_audio" in kw:
+        options |= {"init_audio": (rate, kw["init_audio"]), "init_noise_level": kw["init_noise_level"]}
+    if "inpaint" in kw:
+        keep = torch.ones(1, size)
+        for start, end in kw["inpaint"]:
+            keep[:, int(start * rate) : int(end * rate)] = 0
+        options |= {"inpaint_audio": (rate, kw["inpaint_audio"]), "inpaint_mask": keep}
+    encoded = [zero_latents(model, size)] * (("init_audio" in kw) + ("inpaint" in kw))
+    inpaint = case.config["model_type"] == "diffusion_cond_inpaint"
+    return (
+        generation.generate_diffusion_cond_inpaint if inpaint else generation.generate_diffusion_cond,
+        options,
+        encoded,
+    )
 
 
 def zero_latents(model, size: int) -> np.ndarray:
-    """The noise of the variational bottleneck when it encodes the init audio: none."""
+    """What the variational bottleneck adds when it encodes a given sound: nothing."""
     return np.zeros((1, model.io_channels, size // model.pretransform.downsampling_ratio), np.float32)
