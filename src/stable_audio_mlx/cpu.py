@@ -91,22 +91,33 @@ def _use_openblas() -> str:
 
 
 def _load_openblas() -> ctypes.CDLL:
-    """The library inside scipy-openblas32, for this process's eyes only (importing the package would publish it)."""
+    """The library inside scipy-openblas32, for this process's eyes only (importing the package would publish it).
+
+    ``OPENBLAS_CORETYPE`` speaks to every OpenBLAS of the process, usually to hold NumPy to an older kernel; MLX's half
+    of the speed would go with it.  Ours follows the processor, or ``STABLE_AUDIO_MLX_CORETYPE``.
+    """
     package = importlib.util.find_spec("scipy_openblas32")
     if package is None or not package.submodule_search_locations:
         raise _Unsuitable("scipy-openblas32 is not installed")
     libraries = sorted(Path(package.submodule_search_locations[0], "lib").glob("libscipy_openblas*"))
-    return ctypes.CDLL(str(libraries[0]))
+    general = os.environ.pop("OPENBLAS_CORETYPE", None)
+    try:
+        if own := os.environ.get("STABLE_AUDIO_MLX_CORETYPE"):
+            os.environ["OPENBLAS_CORETYPE"] = own
+        return ctypes.CDLL(str(libraries[0]))
+    finally:
+        os.environ.pop("OPENBLAS_CORETYPE", None)
+        if general is not None:
+            os.environ["OPENBLAS_CORETYPE"] = general
 
 
 def _description(openblas: ctypes.CDLL) -> str:
-    """Version and kernels of the library: an inherited OPENBLAS_CORETYPE can halve the speed, so it is named."""
+    """Version and kernels of the library."""
     texts = []
     for function in (openblas.scipy_openblas_get_config, openblas.scipy_openblas_get_corename):
         function.restype = ctypes.c_char_p
         texts.append(function().decode())
-    chosen = ", as OPENBLAS_CORETYPE says" if "OPENBLAS_CORETYPE" in os.environ else ""
-    return f"{' '.join(texts[0].split()[:2])} from scipy-openblas32 ({texts[1]} kernels{chosen})"
+    return f"{' '.join(texts[0].split()[:2])} from scipy-openblas32 ({texts[1]} kernels)"
 
 
 def _pointer(address: int) -> ctypes.c_uint64:
