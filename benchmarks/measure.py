@@ -1,6 +1,6 @@
 """One generation in this process, timed phase by phase; ``benchmarks.run`` starts a fresh process for it.
 
-    python -m benchmarks.measure '{"model": "tiny", "seconds": 2}'      # one JSON object on stdout
+python -m benchmarks.measure '{"model": "tiny", "seconds": 2}'      # one JSON object on stdout
 """
 
 import functools
@@ -52,10 +52,18 @@ class Meter:
 
 
 def measure(
-    model: str, seconds: float | None = None, steps: int | None = None, cfg: float | None = None, batch: int = 1
+    model: str,
+    seconds: float | None = None,
+    steps: int | None = None,
+    cfg: float | None = None,
+    batch: int = 1,
+    started: float | None = None,
 ) -> dict[str, Any]:
-    """Generate ``batch`` clips and return what each phase took, the floors and the peak memory."""
-    meter = Meter()
+    """Generate ``batch`` clips and return what each phase took, the floors and the peak memory.
+
+    ``started``: when the process was asked for, in seconds since the epoch.
+    """
+    meter, started = Meter(), started or time.time()
     import mlx.core as mx
 
     from stable_audio_mlx import audio, cpu, pipeline
@@ -72,7 +80,7 @@ def measure(
     options = GenerateOptions(
         prompt="warm pad and soft rain", seconds=seconds, steps=steps, cfg_scale=cfg, seed=0, batch_size=batch
     )
-    begun = None
+    to_first_step = 0.0
     for event in pipe.steps(options):
         if event.kind == "options":
             options = event.options
@@ -80,13 +88,15 @@ def measure(
         elif event.kind == "text":
             meter.enter("step 1")
         elif event.kind == "step":
-            begun = begun or time.time()
             meter.enter(f"step {event.step + 1}" if event.step < (event.total or 0) else "finish")
+            if event.step == 1:
+                to_first_step = time.time() - started - meter.phases["step 1"].wall
         elif event.kind == "decode":
             meter.enter("decode")
     meter.enter("write")
     write_sound(audio, event.value, pipe.sample_rate)
     meter.enter("end")
+    to_sound = time.time() - started
     peak, peak_mlx = pipeline.peak_memory(), mx.get_peak_memory()
     return {
         "model": pipe.name,
@@ -97,7 +107,8 @@ def measure(
         "cfg": options.cfg_scale,
         "batch": batch,
         "phases": {name: vars(phase) for name, phase in meter.phases.items()},
-        "first_step_at": begun,
+        "to_first_step": to_first_step,
+        "to_sound": to_sound,
         "peak_memory": peak,
         "peak_memory_mlx": peak_mlx,
         **floors_of(pipe, options, batch),
