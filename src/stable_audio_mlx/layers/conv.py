@@ -108,6 +108,8 @@ class ConvTranspose1d(nn.ConvTranspose1d):
 class NearestUpsample(nn.Module):
     """Repeat each frame, then a convolution that keeps the length (one frame less padding on the left, as 'same')."""
 
+    KEYS = [(r"^1\.", "conv.")]
+
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         self.stride = stride
@@ -192,8 +194,11 @@ def lay_out_weights(module: nn.Module) -> None:
     """Put the taps of every convolution one after the other in memory, where matrix products read them.
 
     The parameters keep their shape (Out, K, In), as transposed views of the new arrays, so there is one copy of each;
-    values, saving and training stay what they were.  Does nothing where MLX's own convolutions are used.
+    values, saving and training stay what they were.  A second call on the same module does nothing.
     """
+    if module.get("_laid_out"):
+        return
+    module._laid_out = True
     for child in module.modules():
         if isinstance(child, ConvTranspose1d):
             order, back = (1, 0, 2), (1, 0, 2)

@@ -78,6 +78,7 @@ class AntiAliased(nn.Module):
     """
 
     TAPS, PAD = 12, 5
+    IGNORE = [r"\.filter$"]
 
     def __init__(self, act: nn.Module):
         super().__init__()

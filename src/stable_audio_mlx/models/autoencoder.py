@@ -1,5 +1,7 @@
 """Autoencoder: encoder, bottleneck, decoder and an optional pretransform, as a config puts them together."""
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -7,26 +9,43 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import build, lookup
-from ..errors import ConfigError
-from .bottleneck import VAEBottleneck
+from ..errors import ConfigError, OptionError
+from .bottleneck import (
+    DACRVQBottleneck,
+    DACRVQVAEBottleneck,
+    DiscreteBottleneck,
+    L2Bottleneck,
+    RVQBottleneck,
+    RVQVAEBottleneck,
+    SoftNormBottleneck,
+    TanhBottleneck,
+    VAEBottleneck,
+    WassersteinBottleneck,
+)
+from .dac import DACDecoder, DACEncoder
 from .oobleck import OobleckDecoder, OobleckEncoder
 from .pretransform import PatchedPretransform
+from .scalar_bottleneck import DitheredFSQBottleneck, FSQBottleneck
 
-ENCODERS = {"oobleck": OobleckEncoder}
-DECODERS = {"oobleck": OobleckDecoder}
-BOTTLENECKS = {"vae": VAEBottleneck}
-PRETRANSFORMS = {"patched": PatchedPretransform}
+MAX_NESTING = 3
+Noise = mx.array | dict[str, mx.array] | None
 
 
 @dataclass(frozen=True)
 class PartSection:
-    """One part: its type and that type's settings."""
+    """One part: its type and that type's settings; ``soft_clip`` is a decoder's, ``scale`` a nested autoencoder's."""
 
     type: str
     config: Any = None
     soft_clip: bool = False
+    scale: float = 1.0
 
-    IGNORED: ClassVar = ("requires_grad", "enable_grad")
+    # Training, and how the reference spends memory.
+    IGNORED: ClassVar = ("requires_grad", "enable_grad", "model_half", "iterate_batch", "chunked")
+
+    def __post_init__(self):
+        if not self.scale > 0:
+            raise ValueError(f"scale must be positive, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -45,11 +64,13 @@ class AutoencoderConfig:
 
 
 class Autoencoder(nn.Module):
-    """Audio (B, L, C) to latents (B, T, latent_dim) and back; ``downsampling_ratio`` samples per latent frame."""
+    """Audio (B, L, C) to latents (B, T, latent_dim) and back; ``downsampling_ratio`` samples per latent frame.
+
+    ``encode`` and ``decode`` are plain functions of the weights, for training and short clips; the ``_tiled`` ones
+    give the same numbers in bounded memory and evaluate as they go.
+    """
 
     Config = AutoencoderConfig
-    KEYS = [(r"^(decoder\.layers\.\d+\.layers\.1)\.1\.", r"\1.conv.")]  # the nearest-upsample variant
-    IGNORE = [r"\.filter$"]  # fixed low-pass taps of anti-aliased activations
 
     @classmethod
     def from_section(cls, section: dict, path: str) -> "Autoencoder":
@@ -58,44 +79,236 @@ class Autoencoder(nn.Module):
 
     def __init__(self, cfg: AutoencoderConfig, path: str = "model"):
         super().__init__()
+        if path.count("pretransform") > MAX_NESTING:
+            raise ConfigError(f"{path}: autoencoders within autoencoders, more than {MAX_NESTING} deep")
         self.latent_dim, self.downsampling_ratio = cfg.latent_dim, cfg.downsampling_ratio
         self.in_channels = cfg.io_channels if cfg.in_channels is None else cfg.in_channels
         self.out_channels = cfg.io_channels if cfg.out_channels is None else cfg.out_channels
         self.encoder = make(ENCODERS, cfg.encoder, f"{path}.encoder")
         self.decoder = make(DECODERS, cfg.decoder, f"{path}.decoder")
-        self.soft_clip = bool(cfg.decoder.get("soft_clip", False))
+        self.soft_clip = build(PartSection, cfg.decoder, f"{path}.decoder").soft_clip
         self.bottleneck = self.pretransform = None
         if cfg.bottleneck is not None:
             self.bottleneck = make(BOTTLENECKS, cfg.bottleneck, f"{path}.bottleneck", cfg.latent_dim)
         if cfg.pretransform is not None:
             self.pretransform = make(PRETRANSFORMS, cfg.pretransform, f"{path}.pretransform")
+        check_fit(self, path)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether latents have integer codes."""
+        return isinstance(self.bottleneck, DiscreteBottleneck)
 
     def encode(self, audio: mx.array, noise: mx.array | None = None) -> mx.array:
-        """audio: (B, L, C), noise: (B, T, latent_dim) -> (B, T, latent_dim)"""
-        h = self.features(audio)
-        return h if self.bottleneck is None else self.bottleneck.encode(h, noise)
+        """audio: (B, L, C), noise: (B, T, latent_dim) -> (B, T, latent_dim)
+
+        A VAE gives its mean, or with ``noise`` the sample mean + deviation * noise.
+        """
+        return self._latents(self.features(audio), noise)
 
     def features(self, audio: mx.array) -> mx.array:
         """audio: (B, L, C) -> what the bottleneck reads, (B, T, C')"""
         return self.encoder(audio if self.pretransform is None else self.pretransform.encode(audio))
 
-    def decode(self, z: mx.array, noise: mx.array | None = None) -> mx.array:
-        """z: (B, T, latent_dim) -> (B, L, C)"""
-        h = z if self.bottleneck is None else self.bottleneck.decode(z, noise)
-        return self.samples(self.decoder(h))
+    def decode(self, z: mx.array, noise: Noise = None) -> mx.array:
+        """z: (B, T, latent_dim) -> (B, L, C)
 
-    def samples(self, y: mx.array) -> mx.array:
-        """y: (B, T', C') of the decoder -> audio (B, L, C)"""
-        y = y if self.pretransform is None else self.pretransform.decode(y)
+        ``noise``: what a bottleneck adds, or {"bottleneck": ..., "tokens": ...} for a decoder that takes some too.
+        """
+        h, options = self._hidden(z, noise)
+        return self._samples(self.decoder(h, **options))
+
+    def encode_tiled(self, audio: mx.array, noise: mx.array | None = None) -> mx.array:
+        """``encode`` in memory that does not depend on L.  audio: (B, L, C) -> (B, T, latent_dim)"""
+        return self._latents(self._features_tiled(audio), noise)
+
+    def decode_tiled(self, z: mx.array, noise: Noise = None) -> mx.array:
+        """``decode`` in memory that does not depend on T.  z: (B, T, latent_dim) -> (B, L, C)"""
+        h, options = self._hidden(z, noise)
+        return self._samples(evaluate(self.decoder, h, **options))
+
+    def encode_chunked(
+        self, audio: mx.array, chunk_size: int = 128, overlap: int = 32, noise: mx.array | None = None
+    ) -> mx.array:
+        """Encode chunks of ``chunk_size`` latents that share ``overlap``, joined in the middle of what they share.
+
+        audio: (B, L, C) -> (B, ceil(L / ratio), latent_dim).  Equal to ``encode`` once the overlap covers the
+        network's reach; ``encode_tiled`` always is, this one reproduces what stable-audio-tools does.
+        """
+        ratio = self.downsampling_ratio
+        audio = mx.pad(audio, [(0, 0), (0, -audio.shape[1] % ratio), (0, 0)])
+
+        def part(start: int, stop: int) -> mx.array:
+            own = None if noise is None else noise[:, start:stop]
+            return self.encode_tiled(audio[:, start * ratio : stop * ratio], own)
+
+        return join_chunks(part, audio.shape[1] // ratio, chunk_size, overlap)
+
+    def decode_chunked(self, z: mx.array, chunk_size: int = 128, overlap: int = 32) -> mx.array:
+        """Decode chunks of ``chunk_size`` latents that share ``overlap``, joined in the middle of what they share.
+
+        z: (B, T, latent_dim) -> (B, T * ratio, C); see ``encode_chunked``.
+        """
+        return join_chunks(
+            lambda start, stop: self.decode_tiled(z[:, start:stop]),
+            z.shape[1],
+            chunk_size,
+            overlap,
+            self.downsampling_ratio,
+        )
+
+    def encode_codes(self, audio: mx.array) -> mx.array:
+        """audio: (B, L, C) -> codes (B, n, T); OptionError for an autoencoder without codebooks"""
+        return self._quantizer().quantize(self._features_tiled(audio))[1]
+
+    def decode_codes(self, codes: mx.array) -> mx.array:
+        """codes: (B, n, T) -> (B, L, C); OptionError for an autoencoder without codebooks"""
+        return self.decode_tiled(self._quantizer().dequantize(codes))
+
+    def _quantizer(self) -> DiscreteBottleneck:
+        if not self.discrete:
+            raise OptionError("this autoencoder has no codebooks; use encode and decode")
+        return self.bottleneck
+
+    def _features_tiled(self, audio: mx.array) -> mx.array:
+        if self.pretransform is not None:
+            audio = getattr(self.pretransform, "encode_tiled", self.pretransform.encode)(audio)
+        return evaluate(self.encoder, audio)
+
+    def _latents(self, h: mx.array, noise: mx.array | None) -> mx.array:
+        return h if self.bottleneck is None else self.bottleneck.encode(h, noise)
+
+    def _hidden(self, z: mx.array, noise: Noise) -> tuple[mx.array, dict[str, mx.array]]:
+        """What the decoder reads, and its own noise where it is given some."""
+        options = {}
+        if isinstance(noise, dict):
+            options = {"noise": noise["tokens"]} if "tokens" in noise else {}
+            noise = noise.get("bottleneck")
+        return z if self.bottleneck is None else self.bottleneck.decode(z, noise), options
+
+    def _samples(self, y: mx.array) -> mx.array:
+        if self.pretransform is not None:
+            y = self.pretransform.decode(y)
         return mx.tanh(y) if self.soft_clip else y
 
 
-def make(table: dict, section: Any, path: str, *arguments: Any) -> nn.Module:
+class AutoencoderPretransform(nn.Module):
+    """An autoencoder inside an autoencoder; its latents are divided by ``scale``."""
+
+    Config = AutoencoderConfig
+
+    def __init__(self, cfg: AutoencoderConfig, path: str, scale: float):
+        super().__init__()
+        self.model, self.scale = Autoencoder(cfg, path), scale
+        self.in_channels, self.out_channels = self.model.in_channels, self.model.out_channels
+        self.encoded_channels, self.ratio = self.model.latent_dim, self.model.downsampling_ratio
+
+    def encode(self, x: mx.array) -> mx.array:
+        """x: (B, L, C) -> (B, T, latent_dim)"""
+        return self.model.encode(x) / self.scale
+
+    def encode_tiled(self, x: mx.array) -> mx.array:
+        """x: (B, L, C) -> (B, T, latent_dim)"""
+        return self.model.encode_tiled(x) / self.scale
+
+    def decode(self, z: mx.array) -> mx.array:
+        """z: (B, T, latent_dim) -> (B, L, C)"""
+        return self.model.decode(z * self.scale)
+
+
+ENCODERS = {"oobleck": OobleckEncoder, "dac": DACEncoder}
+DECODERS = {"oobleck": OobleckDecoder, "dac": DACDecoder}
+BOTTLENECKS = {
+    "vae": VAEBottleneck,
+    "tanh": TanhBottleneck,
+    "l2_norm": L2Bottleneck,
+    "wasserstein": WassersteinBottleneck,
+    "softnorm": SoftNormBottleneck,
+    "dac_rvq": DACRVQBottleneck,
+    "dac_rvq_vae": DACRVQVAEBottleneck,
+    "rvq": RVQBottleneck,
+    "rvq_vae": RVQVAEBottleneck,
+    "fsq": FSQBottleneck,
+    "dithered_fsq": DitheredFSQBottleneck,
+}
+PRETRANSFORMS = {"patched": PatchedPretransform, "autoencoder": AutoencoderPretransform}
+
+
+def make(table: dict[str, type], section: Any, path: str, *arguments: Any) -> nn.Module:
     """The module that ``{"type": ..., "config": {...}}`` describes."""
     cls = lookup(table, section, path)
     part = build(PartSection, section, path)
     cfg = build(cls.Config, {} if part.config is None else part.config, f"{path}.config")
+    if cls is AutoencoderPretransform:
+        arguments = (f"{path}.config", part.scale)
     try:
         return cls(cfg, *arguments)
+    except ConfigError:
+        raise
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}.config: {error}") from None
+
+
+def check_fit(model: Autoencoder, path: str) -> None:
+    """Raise ConfigError where one part's channels or rate are not what its neighbour has."""
+    outside, bottleneck, latent = model.pretransform, model.bottleneck, model.latent_dim
+    inner = (model.in_channels, model.out_channels) if outside is None else (outside.encoded_channels,) * 2
+    outer = inner if outside is None else (outside.in_channels, outside.out_channels)
+    before = latent if bottleneck is None else bottleneck.in_channels
+    after = latent if bottleneck is None else bottleneck.out_channels
+    for name, has, needs in (
+        ("encoder's input channels", model.encoder.in_channels, inner[0]),
+        ("encoder's output channels", model.encoder.out_channels, before),
+        ("decoder's input channels", model.decoder.in_channels, after),
+        ("decoder's output channels", model.decoder.out_channels, inner[1]),
+        ("pretransform's input channels", outer[0], model.in_channels),
+        ("pretransform's output channels", outer[1], model.out_channels),
+    ):
+        if has != needs:
+            raise ConfigError(f"{path}: the {name} are {has}, but {needs} are needed there")
+    for name in ("encoder", "decoder"):
+        ratio = math.prod(model[name].strides) * (1 if outside is None else outside.ratio)
+        if ratio != model.downsampling_ratio:
+            raise ConfigError(
+                f"{path}.downsampling_ratio: {model.downsampling_ratio}, but the {name}'s strides give {ratio}"
+            )
+
+
+def evaluate(network: nn.Module, x: mx.array, **options: mx.array) -> mx.array:
+    """The network's output, evaluated; piece by piece where the network can.  x: (B, T, C) -> (B, T', C')"""
+    tiled = getattr(network, "tiled", None)
+    parts = [network(x, **options)] if tiled is None else list(tiled(x, **options))
+    y = mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    mx.eval(y)
+    return y
+
+
+def join_chunks(
+    part: Callable[[int, int], mx.array], total: int, chunk_size: int, overlap: int, ratio: int = 1
+) -> mx.array:
+    """Concatenate ``part(start, stop)``, each kept from the middle of one overlap to the middle of the next.
+
+    All in latents; ``ratio`` is a part's frames per latent.  The last chunk ends with the signal, so it may share more.
+    """
+    if chunk_size < 1 or not 0 <= overlap < chunk_size:
+        raise OptionError(f"chunk_size {chunk_size}, overlap {overlap}: needed is 0 <= overlap < chunk_size")
+    kept = []
+    for start, first, last in chunks(total, chunk_size, overlap):
+        stop = min(start + chunk_size, total)
+        y = part(start, stop)
+        if stop < total:  # an odd stride makes every part a little short
+            y = mx.pad(y, [(0, 0), (0, max(0, (stop - start) * ratio - y.shape[1])), (0, 0)])
+        end = None if last == total else (last - start) * ratio
+        kept.append(mx.contiguous(y[:, (first - start) * ratio : end]))
+        mx.eval(kept[-1])
+    return mx.concatenate(kept, axis=1) if len(kept) > 1 else kept[0]
+
+
+def chunks(total: int, chunk_size: int, overlap: int) -> Iterator[tuple[int, int, int]]:
+    """(start of a chunk, first and last frame to keep of it) for ``total`` frames."""
+    starts = list(range(0, max(1, total - chunk_size + 1), chunk_size - overlap))
+    if starts[-1] + chunk_size < total:
+        starts.append(total - chunk_size)
+    firsts = [0, *(start + overlap // 2 for start in starts[1:]), total]
+    for i, start in enumerate(starts):
+        yield start, firsts[i], firsts[i + 1]

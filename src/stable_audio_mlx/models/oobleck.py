@@ -12,12 +12,12 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..layers.conv import Chain, Conv1d, ConvTranspose1d, NearestUpsample, ResidualUnit
+from ..layers.conv import Chain, Conv1d, ConvTranspose1d, NearestUpsample, ResidualUnit, lay_out_weights
 from ..layers.snake import AntiAliased, SnakeBeta
 from ..layers.tiling import decode_tiled, encode_tiled
 
 DILATIONS = (1, 3, 9)
-MAX_WIDTH, MAX_STRIDE, MAX_RATIO = 1 << 14, 256, 1 << 20
+MAX_BLOCKS, MAX_WIDTH, MAX_STRIDE, MAX_RATIO = 16, 1 << 14, 256, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,11 @@ class OobleckDecoderConfig:
 
 def check_sizes(channels: int, c_mults: tuple[int, ...], strides: tuple[int, ...], ends: tuple[int, ...]) -> None:
     """Raise ValueError for sizes that no codec has, before anything is allocated."""
-    if not strides or len(c_mults) != len(strides):
-        raise ValueError(f"c_mults and strides must have one entry per block, got {len(c_mults)} and {len(strides)}")
+    if not 1 <= len(strides) <= MAX_BLOCKS or len(c_mults) != len(strides):
+        raise ValueError(
+            f"c_mults and strides must have one entry for each of 1 to {MAX_BLOCKS} blocks, "
+            f"got {len(c_mults)} and {len(strides)}"
+        )
     if not all(1 <= s <= MAX_STRIDE for s in strides) or math.prod(strides) > MAX_RATIO:
         raise ValueError(f"strides must be 1 to {MAX_STRIDE} with a product of at most {MAX_RATIO}, got {strides}")
     widths = (channels, *(channels * m for m in c_mults), *ends)
@@ -111,7 +114,8 @@ class OobleckEncoder(Chain):
         self.strides, self.width = cfg.strides, widths[0]
 
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
-        """The same in consecutive evaluated pieces, memory independent of L.  x: (B, L, C) -> (B, t, latent_dim) each"""
+        """The same, evaluated piece by piece in bounded memory.  x: (B, L, in_channels) -> (B, t, latent_dim) each"""
+        lay_out_weights(self)
         return encode_tiled(self.layers, self.strides, self.width, x)
 
 
@@ -133,5 +137,6 @@ class OobleckDecoder(Chain):
         self.strides, self.width = cfg.strides[::-1], widths[-1]
 
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
-        """The same in consecutive evaluated pieces, memory independent of T.  x: (B, T, latent_dim) -> (B, l, C) each"""
+        """The same, evaluated piece by piece in bounded memory.  x: (B, T, latent_dim) -> (B, l, out_channels) each"""
+        lay_out_weights(self)
         return decode_tiled(self.layers, self.strides, self.width, x)
