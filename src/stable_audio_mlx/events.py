@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .options import GenerateOptions
+from .options import Completed
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Event:
     message: str = ""
     step: int = 0
     total: int | None = None
-    options: GenerateOptions | None = None
+    options: Completed | None = None
     value: Any = None  # mx.array
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int = 0

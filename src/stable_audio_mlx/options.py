@@ -100,26 +100,45 @@ class GenerateOptions:
 
 
 @dataclass(frozen=True)
+class Completed(GenerateOptions):
+    """Options with nothing left to the model, and one value per clip in every list."""
+
+    prompt: Sequence[str] = ()
+    negative_prompt: Sequence[str] | None = None
+    seconds: Sequence[float] = ()
+    steps: int = 1
+    cfg_scale: float = 1.0
+    sampler: str = ""
+    seed: Sequence[int] = ()
+    batch_size: int = 1
+    apg_scale: float = 0.0
+    sigma_min: float = 0.0
+    sigma_max: float = 1.0
+
+    def __post_init__(self):
+        """Made from options that were checked."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """What a model is meant to be sampled with."""
 
     sampler: str
     steps: int
     cfg_scale: float
-    init_noise_level: float
+    init_noise_level: float = 0.7
     sigma_min: float = 0.3
     sigma_max: float = 1.0
 
 
 # Model cards and the reference user interface; v: the recipe of stable-audio-open-1.0.
 PRESETS = {
-    "rf_denoiser": Preset("pingpong", steps=8, cfg_scale=1.0, init_noise_level=0.7),
-    "rectified_flow": Preset("euler", steps=50, cfg_scale=7.0, init_noise_level=0.7),
+    "rf_denoiser": Preset("pingpong", steps=8, cfg_scale=1.0),
+    "rectified_flow": Preset("euler", steps=50, cfg_scale=7.0),
     "v": Preset("dpmpp-3m-sde", steps=100, cfg_scale=7.0, init_noise_level=5.0, sigma_max=500.0),
 }
 # Without text there is nothing to guide towards.
-UNCONDITIONAL = Preset("v-ddim", steps=100, cfg_scale=1.0, init_noise_level=0.7)
-DDIM_SIGMA_MAX = 1.0  # v-ddim runs over t in 0 to 1
+UNCONDITIONAL = Preset("v-ddim", steps=100, cfg_scale=1.0)
 
 
 @dataclass(frozen=True)
@@ -152,44 +171,61 @@ class ModelFacts:
         return own or (float(math.floor(limit)) if limit >= 1 else limit)
 
 
-def complete(options: GenerateOptions, facts: ModelFacts) -> GenerateOptions:
+def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
     """The options with the model's own values filled in, lists at batch length and seeds chosen.
 
     Raises OptionError for what this model cannot do, above all for more seconds than it has.
     """
     preset, batch = facts.preset, batch_length(options)
+    if not facts.guidable and options.cfg_scale not in (None, 1):
+        raise OptionError("cfg_scale: this model has no text or other condition to guide with; leave it out")
+    sampler = options.sampler or preset.sampler
+    level = noise_level(options, facts, sampler)
+    sigma_min = options.sigma_min or preset.sigma_min
+    given = {name: getattr(options, name) for name in GenerateOptions.__dataclass_fields__}
+    filled = {
+        "prompt": spread(options.prompt, batch),
+        "negative_prompt": spread(options.negative_prompt, batch) or None,
+        "seconds": clip_seconds(options, facts, batch),
+        "steps": len(options.sigmas) - 1 if options.sigmas else options.steps or preset.steps,
+        "cfg_scale": preset.cfg_scale if options.cfg_scale is None else options.cfg_scale,
+        "sampler": sampler,
+        "seed": seeds(options.seed, batch),
+        "batch_size": batch,
+        "apg_scale": float(facts.stable_audio_3) if options.apg_scale is None else options.apg_scale,
+        "sigma_min": sigma_min if level is None or level > sigma_min else level / 10,
+        "sigma_max": options.sigma_max or (1.0 if in_time(sampler) else preset.sigma_max),
+        "init_noise_level": level,
+        "inpaint_audio": (options.inpaint_audio or options.init_audio) if options.inpaint else None,
+    }
+    return Completed(**{**given, **filled})
+
+
+def clip_seconds(options: GenerateOptions, facts: ModelFacts, batch: int) -> list[float]:
     seconds = spread(facts.default_seconds if options.seconds is None else options.seconds, batch)
     for value in seconds:
         if value > facts.longest + 1e-6:
             limit = math.floor(facts.longest * 100) / 100
             raise OptionError(f"seconds: {value:g} is more than this model can make; the limit is {limit:g} seconds")
-    sampler = options.sampler or preset.sampler
-    varied = options.init_audio is not None and not (options.inpaint and options.init_noise_level is None)
-    filled = replace(
-        options,
-        prompt=spread(options.prompt, batch),
-        negative_prompt=spread(options.negative_prompt, batch) or None,
-        seconds=[float(s) for s in seconds],
-        steps=len(options.sigmas) - 1 if options.sigmas else options.steps or preset.steps,
-        cfg_scale=preset.cfg_scale if options.cfg_scale is None else options.cfg_scale,
-        sampler=sampler,
-        seed=seeds(options.seed, batch),
-        batch_size=batch,
-        apg_scale=float(facts.stable_audio_3) if options.apg_scale is None else options.apg_scale,
-        sigma_min=options.sigma_min or preset.sigma_min,
-        sigma_max=options.sigma_max or (DDIM_SIGMA_MAX if sampler.startswith("v-ddim") else preset.sigma_max),
-        init_noise_level=first_given(options.init_noise_level, preset.init_noise_level) if varied else None,
-        inpaint_audio=(options.inpaint_audio or options.init_audio) if options.inpaint else None,
-    )
-    if not facts.guidable and options.cfg_scale not in (None, 1):
-        raise OptionError("cfg_scale: this model has no text or other condition to guide with; leave it out")
-    if varied and facts.objective != "v" and not 0 < filled.init_noise_level <= 1:
-        raise OptionError(f"init_noise_level: {filled.init_noise_level:g}; this model takes more than 0 and at most 1")
-    if varied and filled.init_noise_level == 0:
-        raise OptionError("init_noise_level: 0 would change nothing")
-    if varied and filled.init_noise_level <= filled.sigma_min:
-        filled = replace(filled, sigma_min=filled.init_noise_level / 10)
-    return filled
+    return [float(s) for s in seconds]
+
+
+def noise_level(options: GenerateOptions, facts: ModelFacts, sampler: str) -> float | None:
+    """How much a given sound is varied; None where none is, or where it only says what inpainting keeps."""
+    level = options.init_noise_level
+    if options.init_audio is None or (options.inpaint and level is None):
+        return None
+    bounded = facts.objective != "v" or in_time(sampler)
+    if level is None:
+        return Preset.init_noise_level if bounded else facts.preset.init_noise_level
+    if level == 0 or (bounded and level > 1):
+        raise OptionError(f"init_noise_level: {level:g}, but it must be above 0{' and at most 1' if bounded else ''}")
+    return float(level)
+
+
+def in_time(sampler: str) -> bool:
+    """Whether a sampler of v models runs over t from 1 to 0 instead of sigma."""
+    return sampler.startswith("v-ddim")
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> Path:
@@ -250,16 +286,12 @@ def as_list(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def first_given(*values: Any) -> Any:
-    return next((v for v in values if v is not None), None)
-
-
 def number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whole(value: Any, low: int = 1, high: int = 10_000) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= int(value) <= high
 
 
 def require(name: str, good: bool, what: str, value: Any) -> None:

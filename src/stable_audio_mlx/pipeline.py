@@ -181,9 +181,10 @@ class StableAudioPipeline:
         options, (positive, negative) = run.options, conditions
         cond, uncond = self._assemble(positive, run.window, known), None
         if options.cfg_scale != 1:
-            uncond = cond.unconditional(negative and self._assemble(negative, run.window, known, negative=True))
+            other = None if negative is None else self._assemble(negative, run.window, known, negative=True)
+            uncond = inputs(cond.unconditional(other))
         mask, shares = run.window.mask, SHARES[self.facts.objective]
-        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond and inputs(uncond), mask)
+        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond, mask)
         velocity = Guided(
             single,
             pair,
@@ -195,7 +196,7 @@ class StableAudioPipeline:
             norm_threshold=options.cfg_norm_threshold,
             mask=None if mask is None else mask[..., None],
         )
-        if known.keep is None or self._takes_inpainting:
+        if known.keep is None or known.kept is None or self._takes_inpainting:
             return velocity
         return Keeping(velocity, known.kept, known.keep, shares)
 
@@ -207,7 +208,9 @@ class StableAudioPipeline:
             mx.eval(x)
             yield Event("step", step=step, total=run.rounds, value=x)
         # A model that reads what is kept makes latents that fit it; the samples are put back after decoding.
-        return x if known.keep is None or self._takes_inpainting else mx.where(known.keep, known.kept, x)
+        if known.keep is None or known.kept is None or self._takes_inpainting:
+            return x
+        return mx.where(known.keep, known.kept, x)
 
     # From latents to sound
 
@@ -216,12 +219,12 @@ class StableAudioPipeline:
         autoencoder, clips = self._parts.get("autoencoder", DECODER), []
         for latents, valid, seconds in zip(x, run.window.valid, run.options.seconds, strict=True):
             y = latents[None, :valid]
-            y = y if autoencoder is None else autoencoder.decode(y * self._model.scale)
+            y = y if autoencoder is None else autoencoder.decode_tiled(y * self._model.scale)
             clip = np.array(y[0].astype(mx.float32)).T[:, : int(seconds * self.sample_rate)]
             if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
                 yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
                 clip = np.clip(clip, -1, 1)
-            if known.sound is not None:
+            if known.sound is not None and run.options.inpaint:
                 clip = put_back(clip, known.sound[:, : clip.shape[1]], run.options.inpaint, self.sample_rate)
             check_sound(clip, int(seconds * self.sample_rate))
             clips.append(clip)

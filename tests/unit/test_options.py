@@ -118,7 +118,7 @@ def test_variation():
     assert complete(GenerateOptions(init_audio=SOUND), OPEN_1_0).init_noise_level == 5.0
     with pytest.raises(OptionError, match="at most 1"):
         complete(GenerateOptions(init_audio=SOUND, init_noise_level=2.0), SMALL)
-    with pytest.raises(OptionError, match="change nothing"):
+    with pytest.raises(OptionError, match="must be above 0"):
         complete(GenerateOptions(init_audio=SOUND, init_noise_level=0), OPEN_1_0)
     low = complete(GenerateOptions(init_audio=SOUND, init_noise_level=0.2), OPEN_1_0)
     assert low.sigma_min < low.init_noise_level

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import OptionError
-from ..options import EXTENSIONS, GenerateOptions, batch_length, check_output, seeds
+from ..options import EXTENSIONS, GenerateOptions, batch_length, check_output
+from ..options import seeds as choose_seeds
 from .common import run
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def generate(arguments: argparse.Namespace) -> int:
     """Check all that is cheap, load, sample, write."""
-    options = with_seeds(options_from(arguments))
-    outputs = output_paths(arguments, options)
+    options = options_from(arguments)
+    seeds = choose_seeds(options.seed, batch_length(options))
+    outputs = output_paths(arguments, seeds)
     options = replace(
         options,
+        seed=seeds,
         init_audio=options.init_audio and read(arguments.init_audio),
         inpaint_audio=options.inpaint_audio and read(arguments.inpaint_audio),
     )
@@ -87,9 +90,10 @@ def generate(arguments: argparse.Namespace) -> int:
     )
     if pipeline.facts.takes_text and arguments.prompt is None:
         raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')
-    note("seed " + " ".join(map(str, options.seed)))
+    note("seed " + " ".join(map(str, seeds)))
     result = watch(pipeline.steps(options), arguments.verbose)
-    for clip, seconds, seed, path in zip(result.value, result.options.seconds, options.seed, outputs, strict=True):
+    assert result.options
+    for clip, seconds, seed, path in zip(result.value, result.options.seconds, seeds, outputs, strict=True):
         samples = int(seconds * pipeline.sample_rate)
         written = save(path, clip[:, :samples], pipeline.sample_rate, arguments.overwrite)
         record = {"path": str(written), "seed": seed, "seconds": seconds, "model": pipeline.name}
@@ -121,19 +125,14 @@ def condition(text: str) -> tuple[str, float | str]:
         return name, value
 
 
-def with_seeds(options: GenerateOptions) -> GenerateOptions:
-    batch = batch_length(options)
-    return replace(options, seed=seeds(options.seed, batch), batch_size=batch)
-
-
-def output_paths(arguments: argparse.Namespace, options: GenerateOptions) -> list[Path]:
+def output_paths(arguments: argparse.Namespace, seeds: list[int]) -> list[Path]:
     """One path per clip that can be written to, for a batch with the seed in its name."""
-    given, batch = arguments.output, len(options.seed)
+    given = arguments.output
     if given is None or given.endswith("/") or Path(given).is_dir():
         folder, stem = Path(given or "output"), slug(arguments.prompt or "sound")
-        return [check_output(unused(folder / f"{stem}-{seed}.wav"), True) for seed in options.seed]
+        return [check_output(unused(folder / f"{stem}-{seed}.wav"), True) for seed in seeds]
     path = Path(given)
-    paths = [path] if batch == 1 else [path.with_name(f"{path.stem}-{seed}{path.suffix}") for seed in options.seed]
+    paths = [path] if len(seeds) == 1 else [path.with_name(f"{path.stem}-{seed}{path.suffix}") for seed in seeds]
     return [check_output(p, arguments.overwrite) for p in paths]
 
 
@@ -175,7 +174,7 @@ def watch(events: "Iterator[Event]", verbose: bool) -> "Event":
     """Show a run on stderr; returns its result."""
     from tqdm import tqdm
 
-    event, bar = None, None
+    bar = None
     try:
         for event in events:
             if event.kind == "note":
@@ -183,8 +182,7 @@ def watch(events: "Iterator[Event]", verbose: bool) -> "Event":
             elif event.kind == "step":
                 bar = bar or tqdm(total=event.total, unit="step", disable=not sys.stderr.isatty(), leave=verbose)
                 bar.update()
-            elif event.kind == "options" and verbose:
-                o = event.options
+            elif (o := event.options) and event.kind == "options" and verbose:
                 note(f"{o.sampler}, {o.steps} steps, cfg scale {o.cfg_scale:g}, {max(o.seconds):g} seconds")
             elif event.kind == "decode" and bar:
                 bar.close()

@@ -197,7 +197,7 @@ PRETRANSFORMS = {"autoencoder": Autoencoder}
 
 def create_model(
     config: Mapping[str, Any], sizes: Mapping[str, int] | None = None, path: str = "model_config"
-) -> nn.Module:
+) -> AudioModel:
     """Build the model that ``config`` (a parsed model_config.json) describes, with untrained weights.
 
     ``sizes`` gives what a config leaves to files beside it, by conditioner id (see ``conditioners.checkpoint_sizes``).

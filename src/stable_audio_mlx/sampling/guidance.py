@@ -49,7 +49,8 @@ def network_calls(
 
     if uncond is None:
         return single, None
-    both = {n: None if a is None else mx.concatenate([a, uncond[n]]) for n, a in cond.items()}
+    pairs = {name: (a, uncond[name]) for name, a in cond.items()}
+    both = {name: None if a is None or b is None else mx.concatenate([a, b]) for name, (a, b) in pairs.items()}
     masks = None if mask is None else mx.concatenate([mask, mask])
 
     def pair(x: mx.array, t: float) -> tuple[mx.array, mx.array]:

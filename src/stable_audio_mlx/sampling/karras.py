@@ -191,7 +191,7 @@ def dpm_adaptive(
         s, s_next = math.exp(-place), math.exp(-min(end, place + h))
         high, low = _dpm_step(denoise, x, s, s_next, 3, (x - denoise(x, s)) / s)
         scale = mx.maximum(tolerance, tolerance * mx.maximum(mx.abs(low), mx.abs(before)))
-        error = math.sqrt(mx.mean(mx.square((low - high) / scale)).item())
+        error = mx.sqrt(mx.mean(mx.square((low - high) / scale))).item()
         factor = 1 + math.atan((error + 1e-8) ** (-1 / 3) - 1)
         if factor >= 0.81:
             before, x, place = low, high, min(end, place + h)

@@ -7,6 +7,7 @@ solver evaluates anything: whoever drains the generator decides when.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import mlx.core as mx
 
@@ -75,7 +76,7 @@ def ddim(velocity: Velocity, x: mx.array, ts: list[float], noise: Noise | None =
     return _ddim(lambda x, t: (velocity(x, t),) * 2, x, ts)
 
 
-def ddim_cfgpp(velocity: Velocity, x: mx.array, ts: list[float], noise: Noise | None = None) -> Iterator[mx.array]:
+def ddim_cfgpp(velocity: Any, x: mx.array, ts: list[float], noise: Noise | None = None) -> Iterator[mx.array]:
     """CFG++ (Chung et al. 2024): guided estimate of the signal, unconditional estimate of the noise.
 
     Needs ``velocity.both(x, t) -> (guided, unconditional)``.

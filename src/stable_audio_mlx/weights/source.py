@@ -8,7 +8,7 @@ import mlx.nn as nn
 
 from ..errors import OptionError, WeightsError
 from ..models.conditioners import checkpoint_sizes
-from ..models.factory import create_model
+from ..models.factory import AudioModel, create_model
 from . import hub
 from .arrays import FLOATS, Entry
 from .checkpoint import (
@@ -56,7 +56,7 @@ class ModelSource:
         """What the config leaves to the files (``models.conditioners.checkpoint_sizes``)."""
         return checkpoint_sizes({key: e.shape for key, e in self.entries.get("conditioner", {}).items()})
 
-    def create(self) -> nn.Module:
+    def create(self) -> AudioModel:
         """The model that the config describes, with untrained weights that take no memory yet."""
         return create_model(self.config, self.sizes)
 

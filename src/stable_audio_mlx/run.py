@@ -1,0 +1,145 @@
+"""What a generation needs before its first step: lengths, noise levels, noise, and the latents of given sounds."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from . import audio
+from .errors import OptionError
+from .models.factory import AudioModel
+from .options import Completed, ModelFacts
+from .sampling.inpaint import kept_frames
+from .sampling.noise import ClipNoise, GivenNoise
+from .sampling.samplers import Levels, Sampler, sampler_for
+from .weights.parts import Parts
+
+ENCODER = ("encoder", "bottleneck", "pretransform")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Latent frames of a run, and how many are valid in each clip where the model masks padding."""
+
+    frames: int
+    valid: Sequence[int]
+
+    @property
+    def mask(self) -> mx.array | None:
+        """(B, T), True on valid frames; None where all are."""
+        if min(self.valid) == self.frames:
+            return None
+        return mx.arange(self.frames)[None] < mx.array(list(self.valid))[:, None]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Given sound: latents to vary (1, T, C); latents to keep, their frames (B, T, 1) and samples (C, L)."""
+
+    init: mx.array | None = None
+    kept: mx.array | None = None
+    keep: mx.array | None = None
+    sound: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A generation that is ready to start but for its conditions; ``noise`` is (B, T, C), ``draw()`` gives more."""
+
+    options: Completed
+    sampler: Sampler
+    window: Window
+    levels: list[float]
+    noise: mx.array
+    draw: Callable[[], mx.array]
+
+    @property
+    def rounds(self) -> int | None:
+        """How many steps will be reported; None if that is not known before."""
+        return self.sampler.rounds(len(self.levels) - 1)
+
+
+def prepare(options: Completed, model: AudioModel, facts: ModelFacts) -> Run:
+    """Raises OptionError for a sampler that does not fit and for noise of the wrong shape."""
+    sampler = sampler_for(options.sampler, facts.objective, facts.stable_audio_3)
+    window = window_of(options, model)
+    levels = levels_of(options, model, facts, sampler, window)
+    needed = sum(level > 0 for level in levels[1:]) if sampler.draws else 0
+    draw: Callable[[], mx.array] = ClipNoise(options.seed, model.io_channels, window.valid)
+    noise = draw()
+    if options.noise is not None:
+        noise = given_noise("noise", options.noise, model, window)
+    if options.step_noise is not None:
+        if len(options.step_noise) < needed:
+            raise OptionError(f"step_noise: {len(options.step_noise)} arrays, but this run draws {needed} times")
+        draw = GivenNoise([given_noise("step_noise", a, model, window) for a in options.step_noise[:needed]])
+    return Run(options, sampler, window, levels, noise, draw)
+
+
+def window_of(options: Completed, model: AudioModel) -> Window:
+    """The whole training window; where the model masks padding, only the clips and their headroom."""
+    ratio, rate = model.downsampling_ratio, model.sample_rate
+    most = model.sample_size // ratio
+    if not model.mask_padding_attention:
+        return Window(most, [most] * options.batch_size)
+    headroom = int(options.headroom_seconds * rate / ratio)
+    valid = [min(most, math.ceil(int(s * rate) / ratio) + headroom) for s in options.seconds]
+    return Window(max(valid), valid)
+
+
+def levels_of(
+    options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler, window: Window
+) -> list[float]:
+    """Noise levels of the run; one schedule for a batch, that of its longest clip."""
+    if options.sigmas is not None:
+        return [float(s) for s in options.sigmas]
+    shift = model.sampling_distribution_shift if facts.stable_audio_3 else model.distribution_shift
+    length = window.frames
+    if model.use_effective_length_for_schedule:
+        length = math.ceil(max(options.seconds) * model.sample_rate / model.downsampling_ratio)
+    start = options.init_noise_level or options.sigma_max
+    return sampler.schedule(Levels(options.steps, start, options.sigma_min, length, shift))
+
+
+def given_noise(name: str, array: Any, model: AudioModel, window: Window) -> mx.array:
+    """array: (B or 1, C, T) -> (B, T, C); a model that masks padding takes longer arrays too and cuts them."""
+    array = np.asarray(array, dtype=np.float32)
+    if model.mask_padding_attention and array.ndim == 3:
+        array = array[:, :, : window.frames]
+    wanted = (len(window.valid), model.io_channels, window.frames)
+    if array.shape not in (wanted, (1, *wanted[1:])):
+        raise OptionError(f"{name}: shape {array.shape}, but this run needs {wanted} (batch, channels, frames)")
+    return mx.array(np.broadcast_to(array, wanted)).swapaxes(1, 2)
+
+
+def known_sounds(run: Run, model: AudioModel, parts: Parts) -> Known:
+    """Encode the sound to vary and the sound to keep; AudioError for what cannot be used."""
+    options, rate, ratio = run.options, model.sample_rate, model.downsampling_ratio
+    if options.init_noise_level is None and not options.inpaint:
+        return Known()
+    frames = run.window.frames
+
+    def samples(sound: Any, name: str) -> np.ndarray:
+        array, own_rate = sound
+        return audio.fit_length(audio.prepare(array, own_rate, rate, model.audio_channels, name), frames * ratio)
+
+    init = sound = keep = None
+    if options.init_noise_level is not None:
+        init = samples(options.init_audio, "init_audio")
+    if options.inpaint:
+        sound = samples(options.inpaint_audio, "inpaint_audio")
+        keep = mx.array(np.stack([kept_frames(options.inpaint, s, rate, ratio, frames) for s in options.seconds]))
+    autoencoder = parts.get("autoencoder", ENCODER)
+
+    def encode(samples: np.ndarray | None) -> mx.array | None:
+        if samples is None:
+            return None
+        z = mx.array(samples.T[None])
+        z = z if autoencoder is None else autoencoder.encode_tiled(z) / model.scale
+        mx.eval(z)
+        return z
+
+    return Known(encode(init), encode(sound), None if keep is None else keep[..., None], sound)
