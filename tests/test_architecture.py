@@ -10,10 +10,10 @@ SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 ROWS = [
     {"errors"},
     {"config", "options", "cpu"},
-    {"layers", "sampling", "audio"},
+    {"layers", "sampling", "audio", "events"},
     {"models"},
     {"weights"},
-    {"lora", "data"},
+    {"lora", "data", "run"},
     {"pipeline", "codec"},
     {"training"},
     {"cli", "web"},
