@@ -63,6 +63,9 @@ def build(case: Case) -> torch.nn.Module:
     with text_encoder(case), contextlib.redirect_stdout(io.StringIO()):
         model = create_model_from_config(config).eval().float()
     state = model.state_dict()
+    for key, value in state.items():
+        if key.endswith(".initted"):  # else the codebooks would be initialised from the first input
+            value.fill_(1)
     buffers = {k for k, _ in model.named_buffers()}
     case.arrays = {f"weights/{k}": narrow(v.numpy()) for k, v in state.items() if k.endswith(STORED)}
     # Norms without bias carry a buffer of zeros under a bias' name; a snake's beta is a parameter.
