@@ -99,11 +99,15 @@ class Attention(nn.Module):
         if self.causal and q.shape[2] > 1:
             past = mx.arange(k.shape[2]) <= mx.arange(q.shape[2])[:, None]
             mask = past if mask is None else mask & past
-        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.dim_heads**-0.5, mask=mask)
+        out = self.weigh(q, k, v, mask)
         if self.differential:
             main, other = mx.split(out, 2, axis=1)
             out = main - other
         return self.to_out(out.swapaxes(1, 2).reshape(q.shape[0], q.shape[2], -1))
+
+    def weigh(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
+        """As ``attention``: (B, streams * H, T, dim_heads)"""
+        return attention(q, k, v, self.dim_heads**-0.5, mask)
 
     def scale_features(self, x: mx.array, valid: mx.array | None = None) -> mx.array:
         """x: (B, T, D); valid: (B, T) -> x plus learned shares of its mean over time and of the rest."""
