@@ -31,11 +31,8 @@ class PatchedPretransform(nn.Module):
     def __init__(self, cfg: PatchedConfig):
         super().__init__()
         self.channels, self.patch = cfg.channels, cfg.patch_size
-        self.io_channels, self.encoded_channels, self.ratio = (
-            cfg.channels,
-            cfg.channels * cfg.patch_size,
-            cfg.patch_size,
-        )
+        self.in_channels = self.out_channels = cfg.channels
+        self.encoded_channels, self.ratio = cfg.channels * cfg.patch_size, cfg.patch_size
 
     def encode(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, ceil(L / patch), C * patch), zeros after the end"""
