@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from . import case as cases
-from .project import Project, convert, write_checkpoint
+from .project import Project
 
 # Relative error allowed; reached on the CPU: networks below 2e-6, clips below 2e-5.
 NETWORK, CLIP = 1e-5, 1e-4
-# Cases whose networks are not built here yet: their configs must be refused by name.
-UNBUILT = dict.fromkeys(("same_small", "same_large", "clips_sa3_small", "clips_sa3_medium"), "taae_v2")
-RUNS = [(name, run) for name in cases.names() if name not in UNBUILT for run in cases.load(name).runs]
+RUNS = [(name, run) for name in cases.names() for run in cases.load(name).runs]
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +37,6 @@ def test_golden(project, name, run):
         else:
             tolerance = CLIP if run["kind"] == "generate" else NETWORK
             assert relative(got, wanted) <= tolerance, f"{key}: {relative(got, wanted):.1e}"
-
-
-@pytest.mark.parametrize("name", UNBUILT)
-def test_unbuilt_networks_are_refused_by_name(name, tmp_path, capsys):
-    source = write_checkpoint(cases.load(name), tmp_path / "checkpoint")
-    assert convert([str(source), "--output", str(tmp_path / "converted")]) == 3
-    assert UNBUILT[name] in capsys.readouterr().err
 
 
 def test_the_golden_folder_stays_small():

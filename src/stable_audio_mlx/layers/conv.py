@@ -66,9 +66,13 @@ class Conv1d(nn.Conv1d):
         return super().__call__(x)
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The input frames [start, stop) that the output frames [start, stop) are made of."""
+        """The input frames [start, stop) that the output frames [start, stop) are made of, from a whole stride on."""
         last = (stop - 1) * self.stride - self.padding + self.dilation * (self.weight.shape[1] - 1)
-        return start * self.stride - self.padding, last + 1
+        return (start * self.stride - self.padding) // self.stride * self.stride, last + 1
+
+    def first(self, frame: int) -> int:
+        """The output frame where the output begins for an input that begins at ``frame``, a whole stride."""
+        return frame // self.stride
 
     def length(self, frames: int) -> int:
         """Output frames for so many input frames."""
@@ -100,6 +104,10 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         """The input frames that the output samples [start, stop) are made of."""
         return (start + self.padding) // self.stride - 1, (stop - 1 + self.padding) // self.stride + 1
 
+    def first(self, frame: int) -> int:
+        """The output sample where the output begins for an input that begins at ``frame``."""
+        return frame * self.stride
+
     def length(self, frames: int) -> int:
         """Output samples for so many input frames."""
         return (frames + 1) * self.stride - 2 * self.padding
@@ -124,6 +132,10 @@ class NearestUpsample(nn.Module):
         """The input frames that the output samples [start, stop) are made of."""
         return (start - self.stride + 1) // self.stride, (stop - 1 + self.stride) // self.stride + 1
 
+    def first(self, frame: int) -> int:
+        """The output sample where the output begins for an input that begins at ``frame``."""
+        return frame * self.stride
+
     def length(self, frames: int) -> int:
         """Output samples for so many input frames."""
         return frames * self.stride
@@ -144,14 +156,6 @@ class Chain(nn.Module):
             x = module(x)
         return x
 
-    def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The input frames that the output frames [start, stop) are made of."""
-        return chain_reach(self[self.NAME], start, stop)
-
-    def length(self, frames: int) -> int:
-        """Output frames for so many input frames."""
-        return chain_length(self[self.NAME], frames)
-
 
 class ResidualUnit(Chain):
     """x + conv1(act(conv7(act(x)))), the wide convolution dilated; ``act`` makes an activation for its channels."""
@@ -171,23 +175,9 @@ class ResidualUnit(Chain):
         # One product adds the residual; adding it afterwards would read and write everything once more.
         return mx.addmm(x + conv1.bias, y, conv1.weight[:, 0].T)
 
-
-def chain_reach(modules: list[nn.Module], start: int, stop: int) -> tuple[int, int]:
-    """The input frames of a chain that its output frames [start, stop) are made of; pointwise modules add none."""
-    for module in reversed(modules):
-        reach = getattr(module, "reach", None)
-        if reach is not None:
-            start, stop = reach(start, stop)
-    return start, stop
-
-
-def chain_length(modules: list[nn.Module], frames: int) -> int:
-    """Output frames of a chain for so many input frames; pointwise modules keep their number."""
-    for module in modules:
-        length = getattr(module, "length", None)
-        if length is not None:
-            frames = length(frames)
-    return frames
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the output frames [start, stop) are made of."""
+        return self[self.NAME][1].reach(start, stop)
 
 
 def lay_out_weights(module: nn.Module) -> None:

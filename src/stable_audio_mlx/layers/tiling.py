@@ -8,12 +8,13 @@ needs of its input follows from kernels, strides and dilations (``reach``), and 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..cpu import fast_forms
-from .conv import chain_length, chain_reach
+from .conv import Chain
 
 BLOCK_LATENTS = 256
 # One activation of a tile: half of a CPU core's share of cache; a GPU wants large kernels.
@@ -22,30 +23,51 @@ CPU_TILE_BYTES, GPU_TILE_BYTES = 4 << 20, 64 << 20
 
 @dataclass(frozen=True)
 class Stage:
-    """Modules that change the rate by ``up / down``; ``tile`` output frames at once, or as many as are asked for."""
+    """Modules one after the other; ``tile`` output frames are computed at once, or as many as are asked for.
+
+    A module that is not pointwise says with ``reach`` what an output needs, with ``length`` how long an output is and
+    with ``first`` where it begins, if it changes the rate.  Tiles begin at multiples of ``step`` output frames, so that
+    what a module computes together stays together.
+    """
 
     modules: list[nn.Module]
-    up: int = 1
-    down: int = 1
     tile: int | None = None
+    step: int = 1
 
-    def inputs(self, start: int, stop: int, total: int) -> tuple[int, int]:
-        """Which of ``total`` input frames the output frames [start, stop) need."""
-        first, last = chain_reach(self.modules, start, stop)
-        return max(first, 0) // self.down * self.down, min(last, total)
+    def lengths(self, frames: int) -> list[int]:
+        """The frames before each module, and after the last, for an input of ``frames``."""
+        lengths = [frames]
+        for module in self.modules:
+            lengths.append(max(0, module.length(lengths[-1])) if hasattr(module, "length") else lengths[-1])
+        return lengths
 
-    def compute(self, x: mx.array, offset: int, total: int, start: int, stop: int) -> mx.array:
+    def spans(self, start: int, stop: int, lengths: list[int]) -> list[tuple[int, int]]:
+        """What each module has to be given so that the last one's output holds the frames [start, stop)."""
+        spans = []
+        for module, length in zip(reversed(self.modules), reversed(lengths[:-1]), strict=True):
+            if hasattr(module, "reach"):
+                start, stop = module.reach(start, stop)
+            start, stop = max(start, 0), min(stop, length)
+            spans.append((start, stop))
+        return spans[::-1]
+
+    def compute(self, x: mx.array, offset: int, lengths: list[int], start: int, stop: int) -> mx.array:
         """Output frames [start, stop), tile by tile; ``x``: (B, N, C) holds the input frames from ``offset`` on."""
         parts = []
-        for begin, end in pieces(start, stop, self.tile or stop - start):
-            first, last = self.inputs(begin, end, total)
-            y = x[:, first - offset : last - offset]
-            for module in self.modules:
-                y = module(y)
-            skip = begin - first // self.down * self.up
-            parts.append(mx.contiguous(y[:, skip : skip + end - begin]))
+        for begin, end in pieces(start, stop, self.tile or stop - start, self.step):
+            y, at = x, offset
+            for module, (low, high) in zip(self.modules, self.spans(begin, end, lengths), strict=True):
+                y = module(y[:, low - at : high - at])
+                at = module.first(low) if hasattr(module, "first") else low
+            parts.append(mx.contiguous(y[:, begin - at : end - at]))
             mx.eval(parts[-1])
         return mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def tiles(self, x: mx.array) -> Iterator[mx.array]:
+        """The whole output in consecutive evaluated tiles.  x: (B, L, C) -> (B, l, C') each"""
+        lengths = self.lengths(x.shape[1])
+        for start, stop in pieces(0, lengths[-1], self.tile or lengths[-1], self.step):
+            yield self.compute(x, 0, lengths, start, stop)
 
 
 def run_tiled(first: Stage, second: Stage, x: mx.array, block: int) -> Iterator[mx.array]:
@@ -53,19 +75,32 @@ def run_tiled(first: Stage, second: Stage, x: mx.array, block: int) -> Iterator[
 
     x: (B, L, C) -> (B, l, C') each
     """
-    total, middle = x.shape[1], chain_length(first.modules, x.shape[1])
-    for start, stop in pieces(0, chain_length(second.modules, middle), block):
-        low, high = second.inputs(start, stop, middle)
-        y = second.compute(first.compute(x, 0, total, low, high), low, middle, start, stop)
+    before = first.lengths(x.shape[1])
+    after = second.lengths(before[-1])
+    for start, stop in pieces(0, after[-1], block):
+        low, high = second.spans(start, stop, after)[0]
+        y = second.compute(first.compute(x, 0, before, low, high), low, after, start, stop)
         mx.eval(y)
         yield y
 
 
-def pieces(start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
-    """[start, stop) in pieces of about equal length, none longer than ``longest``."""
-    count = -(-(stop - start) // max(longest, 1))
-    for i in range(count):
-        yield start + (stop - start) * i // count, start + (stop - start) * (i + 1) // count
+def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:
+    """The modules of plain chains in place of the chains, so that each is given no more than it needs."""
+    for module in modules:
+        if type(module).__call__ is Chain.__call__:
+            yield from flatten(module[module.NAME])
+        else:
+            yield module
+
+
+def pieces(start: int, stop: int, longest: int, step: int = 1) -> Iterator[tuple[int, int]]:
+    """[start, stop) in pieces of about equal length, none longer than ``longest`` (and a ``step``).
+
+    All but the first begin at multiples of ``step``.
+    """
+    count = -(-(stop - start) // max(longest, step))
+    cuts = [start, *((start + (stop - start) * i // count) // step * step for i in range(1, count)), stop]
+    return pairwise(cuts)
 
 
 def tile_frames(channels: int, frames_apart: int) -> int:
@@ -80,9 +115,9 @@ def encode_tiled(layers: list[nn.Module], strides: tuple[int, ...], width: int, 
     x: (B, L, C) -> (B, t, C') each
     """
     cut = high_rate_blocks(strides)
-    high, low = math.prod(strides[:cut]), math.prod(strides[cut:])
+    high = math.prod(strides[:cut])
     tile = tile_frames(width, high) // high
-    first, second = Stage(layers[: cut + 1], down=high, tile=tile), Stage(layers[cut + 1 :], down=low)
+    first, second = Stage([*flatten(layers[: cut + 1])], tile), Stage([*flatten(layers[cut + 1 :])])
     return run_tiled(first, second, x, BLOCK_LATENTS)
 
 
@@ -92,9 +127,9 @@ def decode_tiled(layers: list[nn.Module], strides: tuple[int, ...], width: int, 
     x: (B, T, C) -> (B, l, C') each
     """
     cut = len(strides) - high_rate_blocks(strides[::-1])
-    low, high = math.prod(strides[:cut]), math.prod(strides[cut:])
-    first, second = Stage(layers[: cut + 1], up=low), Stage(layers[cut + 1 :], up=high, tile=tile_frames(width, high))
-    return run_tiled(first, second, x, BLOCK_LATENTS * low * high)
+    tile = tile_frames(width, math.prod(strides[cut:]))
+    first, second = Stage([*flatten(layers[: cut + 1])]), Stage([*flatten(layers[cut + 1 :])], tile)
+    return run_tiled(first, second, x, BLOCK_LATENTS * math.prod(strides))
 
 
 def high_rate_blocks(strides: tuple[int, ...]) -> int:

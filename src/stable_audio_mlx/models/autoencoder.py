@@ -25,6 +25,7 @@ from .bottleneck import (
 from .dac import DACDecoder, DACEncoder
 from .oobleck import OobleckDecoder, OobleckEncoder
 from .pretransform import PatchedPretransform
+from .same import SAMEDecoder, SAMEEncoder
 from .scalar_bottleneck import DitheredFSQBottleneck, FSQBottleneck
 
 MAX_NESTING = 3
@@ -216,8 +217,8 @@ class AutoencoderPretransform(nn.Module):
         return self.model.decode(z * self.scale)
 
 
-ENCODERS = {"oobleck": OobleckEncoder, "dac": DACEncoder}
-DECODERS = {"oobleck": OobleckDecoder, "dac": DACDecoder}
+ENCODERS = {"oobleck": OobleckEncoder, "dac": DACEncoder, "taae_v2": SAMEEncoder}
+DECODERS = {"oobleck": OobleckDecoder, "dac": DACDecoder, "taae_v2": SAMEDecoder}
 BOTTLENECKS = {
     "vae": VAEBottleneck,
     "tanh": TanhBottleneck,

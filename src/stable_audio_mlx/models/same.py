@@ -1,0 +1,211 @@
+"""SAME: the transformer autoencoders of Stable Audio 3 (``taae_v2``; SAME-S and SAME-L).
+
+``stride`` frames (patches of audio) and one latent make a group of tokens.  The encoder appends a learned token to the
+frames of a group and keeps what becomes of it; the decoder appends ``stride`` learned tokens to a latent and keeps
+those.  In between, all groups stand in one row of tokens and attend either within chunks, which move by half a chunk
+for the second half of the blocks (SAME-S), or within a band around each token (SAME-L).
+"""
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import OptionError
+from ..layers.banded import BandedSelfAttention
+from ..layers.blocks import Blocks
+from ..layers.conv import Chain, Conv1d
+from ..layers.tiling import Stage
+from ..layers.transformer import BLOCK_KEYS, TransformerBlock
+from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
+
+# Latents computed at once: many enough for full speed, and for what tiles share to cost little.
+TILE_LATENTS, TILE_PER_OVERLAP = 64, 8
+
+
+class Resampling(Blocks):
+    """Groups of ``given`` known and ``asked`` learned tokens through the blocks; the learned ones come out."""
+
+    KEYS = [(r"^transformers\.(\d+)\.", r"block_\1."), *BLOCK_KEYS]
+    IGNORE = [r"^transformers\.\d+\.rope\.inv_freq$"]
+
+    def __init__(self, cfg: SAMEConfig, dim_in: int, dim_out: int, given: int, asked: int):
+        super().__init__()
+        self.given, self.asked, self.stride, self.mask_noise = given, asked, cfg.stride, cfg.mask_noise
+        self.window, self.chunk_groups = cfg.sliding_window, cfg.chunk_groups
+        self.shift = cfg.chunk_groups // 2 if cfg.chunk_midpoint_shift else 0
+        kernel = 3 if cfg.conv_mapping else 1
+        self.mapping = nn.Identity()
+        if dim_in != dim_out:
+            self.mapping = Conv1d(dim_in, dim_out, kernel, padding=kernel // 2, bias=cfg.mapping_bias)
+        self.new_tokens = 1e-5 * mx.random.normal((1, 1 if cfg.variable_stride else asked, cfg.width))
+        self.add_blocks(cfg.depth, lambda i: make_block(cfg, i))
+
+    def checkpoint_buffers(self) -> dict[str, tuple[int, ...]]:
+        """Constants that checkpoints hold and this class computes: key -> shape."""
+        half = self.block_0.self_attn.rope_dims // 2
+        return {f"transformers.{i}.rope.inv_freq": (half,) for i in range(self.depth)} if half else {}
+
+    def resample(self, x: mx.array, noise: mx.array | None) -> mx.array:
+        """x: (B, N * given, D), noise: (B, <= N, asked, D) -> (B, N * asked, D)"""
+        batch, _, dim = x.shape
+        x = x.reshape(batch, -1, self.given, dim)
+        new = mx.broadcast_to(self.new_tokens[:, None], (batch, x.shape[1], self.asked, dim))
+        if noise is not None:
+            if noise.shape[2:] != new.shape[2:] or not 0 <= x.shape[1] - noise.shape[1] < self.chunk_groups:
+                raise OptionError(f"noise of the tokens must be like {new.shape}, got {noise.shape}")
+            new = new + self.mask_noise * mx.pad(noise, [(0, 0), (0, x.shape[1] - noise.shape[1]), (0, 0), (0, 0)])
+        tokens = self.transform(mx.concatenate([x, new.astype(x.dtype)], axis=2).flatten(1, 2))
+        return tokens.reshape(batch, -1, self.given + self.asked, dim)[:, :, self.given :].flatten(1, 2)
+
+    def transform(self, x: mx.array) -> mx.array:
+        """All blocks.  x: (B, N * (stride + 1), D) -> the same shape"""
+        if self.window is not None:
+            return run(self.blocks, x)
+        chunk, shift = (n * (self.stride + 1) for n in (self.chunk_groups, self.shift))
+        half = self.depth // 2 if shift else self.depth
+        x = run_chunks(self.blocks[:half], x, chunk)
+        if not shift:
+            return x
+        x = mx.concatenate([x[:, :shift], x, x[:, -shift:]], axis=1)
+        return run_chunks(self.blocks[half:], x, chunk)[:, shift:-shift]
+
+    def groups(self, start: int, stop: int) -> tuple[int, int]:
+        """The groups that the groups [start, stop) depend on, whole chunks."""
+        if self.window is not None:
+            return start - self.depth * self.window[0], stop + self.depth * self.window[1]
+        size = self.chunk_groups
+        start = (start + self.shift) // size * size - self.shift
+        stop = -(-(stop + self.shift) // size) * size - self.shift
+        return start // size * size, -(-stop // size) * size
+
+    def map_reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames of the mapping for its output frames [start, stop)."""
+        return self.mapping.reach(start, stop) if isinstance(self.mapping, Conv1d) else (start, stop)
+
+    def tile(self, batch: int) -> int:
+        """How many groups to compute at once, whole chunks."""
+        size = self.chunk_groups
+        first, last = self.groups(0, size)
+        wanted = max(TILE_LATENTS, TILE_PER_OVERLAP * (last - first - size)) // batch
+        return max(1, wanted // size) * size
+
+
+class Downsampling(Resampling):
+    """``stride`` frames to one: mapping, then the blocks."""
+
+    def __init__(self, cfg: SAMEEncoderConfig):
+        super().__init__(cfg, cfg.in_channels, cfg.width, given=cfg.stride, asked=1)
+
+    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+        """x: (B, L, C), noise: (B, T, 1, D) -> (B, T, D), T whole chunks, zeros after the end"""
+        return self.resample(self.mapping(pad_to(x, self.stride * self.chunk_groups)), noise)
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames [start, stop), whole chunks, that the output frames [start, stop) are made of."""
+        size = self.stride * self.chunk_groups
+        first, last = self.map_reach(*(n * self.stride for n in self.groups(start, stop)))
+        return first // size * size, -(-last // size) * size
+
+    def first(self, frame: int) -> int:
+        """The output frame where the output begins for an input that begins at ``frame``."""
+        return frame // self.stride
+
+    def length(self, frames: int) -> int:
+        """Output frames for so many input frames."""
+        return -(-frames // (self.stride * self.chunk_groups)) * self.chunk_groups
+
+
+class Upsampling(Resampling):
+    """One frame to ``stride``: the blocks, then mapping."""
+
+    def __init__(self, cfg: SAMEDecoderConfig):
+        super().__init__(cfg, cfg.width, cfg.out_channels, given=1, asked=cfg.stride)
+
+    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+        """x: (B, T, D), noise: (B, T, stride, D) -> (B, T * stride, C)"""
+        return self.mapping(self.resample(pad_to(x, self.chunk_groups), noise))[:, : self.length(x.shape[1])]
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames [start, stop), whole chunks, that the output frames [start, stop) are made of."""
+        first, last = self.map_reach(start, stop)
+        return self.groups(first // self.stride, -(-last // self.stride))
+
+    def first(self, frame: int) -> int:
+        """The output frame where the output begins for an input that begins at ``frame``."""
+        return frame * self.stride
+
+    def length(self, frames: int) -> int:
+        """Output frames for so many input frames."""
+        return frames * self.stride
+
+
+class SAMEEncoder(Chain):
+    """Frames of audio to latents: (B, L, in_channels) -> (B, L / stride up to whole chunks, latent_dim)."""
+
+    Config = SAMEEncoderConfig
+
+    def __init__(self, cfg: SAMEEncoderConfig):
+        # The identities keep the checkpoint's indices.
+        super().__init__(Downsampling(cfg), nn.Identity(), nn.Linear(cfg.width, cfg.latent_dim), nn.Identity())
+        self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim
+        self.strides, self.chunk_latents = cfg.strides, cfg.chunk_groups
+
+    def tiled(self, x: mx.array) -> Iterator[mx.array]:
+        """The same in consecutive evaluated pieces, memory independent of L.
+
+        x: (B, L, C) -> (B, t, latent_dim) each
+        """
+        level = self.layers[0]
+        return Stage(self.layers, tile=level.tile(len(x)), step=level.chunk_groups).tiles(x)
+
+
+class SAMEDecoder(Chain):
+    """Latents to frames of audio: (B, T, latent_dim) -> (B, T * stride, out_channels)."""
+
+    Config = SAMEDecoderConfig
+
+    def __init__(self, cfg: SAMEDecoderConfig):
+        super().__init__(nn.Identity(), nn.Linear(cfg.latent_dim, cfg.width), nn.Identity(), Upsampling(cfg))
+        self.in_channels, self.out_channels = cfg.latent_dim, cfg.out_channels
+        self.strides, self.chunk_latents = cfg.strides, cfg.chunk_groups
+
+    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+        """x: (B, T, latent_dim), noise: (B, T, stride, D) of the learned tokens -> (B, T * stride, C)"""
+        _, project, _, level = self.layers
+        return level(project(x), noise)
+
+    def tiled(self, x: mx.array, noise: mx.array | None = None) -> Iterator[mx.array]:
+        """The same in consecutive evaluated pieces, memory independent of T (in one piece with ``noise``).
+
+        x: (B, T, latent_dim), noise: (B, T, stride, D) -> (B, l, C) each
+        """
+        if noise is not None:
+            return iter([self(x, noise)])
+        level = self.layers[-1]
+        tile, step = level.tile(len(x)) * level.stride, level.chunk_groups * level.stride
+        return Stage(self.layers, tile=tile, step=step).tiles(x)
+
+
+def make_block(cfg: SAMEConfig, index: int) -> TransformerBlock:
+    block = TransformerBlock(cfg.block(index))
+    if cfg.sliding_window is not None:
+        before, after = (n * (cfg.stride + 1) for n in cfg.sliding_window)
+        block.self_attn = BandedSelfAttention(cfg.block(index), before, after)
+    return block
+
+
+def run(blocks: list[nn.Module], x: mx.array) -> mx.array:
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def run_chunks(blocks: list[nn.Module], x: mx.array, chunk: int) -> mx.array:
+    """The blocks on consecutive chunks of ``chunk`` tokens, apart from each other.  x: (B, N, D) -> (B, N, D)"""
+    return run(blocks, x.reshape(-1, chunk, x.shape[2])).reshape(x.shape)
+
+
+def pad_to(x: mx.array, multiple: int) -> mx.array:
+    """Zeros after the end, up to a multiple.  x: (B, T, C)"""
+    return mx.pad(x, [(0, 0), (0, -x.shape[1] % multiple), (0, 0)])
