@@ -145,6 +145,8 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
     owner, _, name = key.rpartition(".")
     if name == "beta" and not owner.startswith("pretransform"):
         return 0.0, 0.0
+    if name in ("running_std", "scaling_factor") or (name == "alpha" and shape == (1,)):
+        return 1.0, 0.0
     if name in ("alpha", "beta"):
         return 0.0, 0.1
     if name == "gamma" or (name == "weight" and len(shape) == 1):
@@ -156,7 +158,7 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
     if name == "weights" or owner.endswith("timestep_features") or owner == "shared":
         return 0.0, 1.0
     residual = owner.endswith(("to_out", "ff.2", "process_conv", ".o", ".wo"))
-    inputs = math.prod(shape[1:]) if name != "relative_attention_bias" else 1
+    inputs = max(1, math.prod(shape[1:])) if name != "relative_attention_bias" else 1
     # T5 does not divide its scores by the root of the head dimension: its query projection carries the factor.
     query = 64 if owner.endswith("SelfAttention.q") else 1
     return 0.0, (0.3 if residual else 1.0) / math.sqrt(inputs * query)

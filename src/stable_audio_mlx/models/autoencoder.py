@@ -1,7 +1,6 @@
 """Autoencoder: encoder, bottleneck, decoder and an optional pretransform, as a config puts them together."""
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import mlx.nn as nn
 
 from ..config import build, lookup
 from ..errors import ConfigError, OptionError
+from ..layers.chunks import join_chunks
 from .bottleneck import (
     DACRVQBottleneck,
     DACRVQVAEBottleneck,
@@ -143,7 +143,7 @@ class Autoencoder(nn.Module):
             own = None if noise is None else noise[:, start:stop]
             return self.encode_tiled(audio[:, start * ratio : stop * ratio], own)
 
-        return join_chunks(part, audio.shape[1] // ratio, chunk_size, overlap)
+        return join_chunks(part, audio.shape[1] // ratio, chunk_size, overlap, step=chunk_latents(self.encoder))
 
     def decode_chunked(self, z: mx.array, chunk_size: int = 128, overlap: int = 32) -> mx.array:
         """Decode chunks of ``chunk_size`` latents that share ``overlap``, joined in the middle of what they share.
@@ -156,6 +156,7 @@ class Autoencoder(nn.Module):
             chunk_size,
             overlap,
             self.downsampling_ratio,
+            chunk_latents(self.decoder),
         )
 
     def encode_codes(self, audio: mx.array) -> mx.array:
@@ -284,32 +285,6 @@ def evaluate(network: nn.Module, x: mx.array, **options: mx.array) -> mx.array:
     return y
 
 
-def join_chunks(
-    part: Callable[[int, int], mx.array], total: int, chunk_size: int, overlap: int, ratio: int = 1
-) -> mx.array:
-    """Concatenate ``part(start, stop)``, each kept from the middle of one overlap to the middle of the next.
-
-    All in latents; ``ratio`` is a part's frames per latent.  The last chunk ends with the signal, so it may share more.
-    """
-    if chunk_size < 1 or not 0 <= overlap < chunk_size:
-        raise OptionError(f"chunk_size {chunk_size}, overlap {overlap}: needed is 0 <= overlap < chunk_size")
-    kept = []
-    for start, first, last in chunks(total, chunk_size, overlap):
-        stop = min(start + chunk_size, total)
-        y = part(start, stop)
-        if stop < total:  # an odd stride makes every part a little short
-            y = mx.pad(y, [(0, 0), (0, max(0, (stop - start) * ratio - y.shape[1])), (0, 0)])
-        end = None if last == total else (last - start) * ratio
-        kept.append(mx.contiguous(y[:, (first - start) * ratio : end]))
-        mx.eval(kept[-1])
-    return mx.concatenate(kept, axis=1) if len(kept) > 1 else kept[0]
-
-
-def chunks(total: int, chunk_size: int, overlap: int) -> Iterator[tuple[int, int, int]]:
-    """(start of a chunk, first and last frame to keep of it) for ``total`` frames."""
-    starts = list(range(0, max(1, total - chunk_size + 1), chunk_size - overlap))
-    if starts[-1] + chunk_size < total:
-        starts.append(total - chunk_size)
-    firsts = [0, *(start + overlap // 2 for start in starts[1:]), total]
-    for i, start in enumerate(starts):
-        yield start, firsts[i], firsts[i + 1]
+def chunk_latents(network: nn.Module) -> int:
+    """Latents that the network computes together: chunks that begin elsewhere would give other numbers."""
+    return getattr(network, "chunk_latents", 1)

@@ -187,6 +187,10 @@ class SoftNormBottleneck(Bottleneck):
             self.running_std = mx.ones((1,))
         self.regularize = cfg.noise_regularize
 
+    def checkpoint_buffers(self) -> dict[str, tuple[int, ...]]:
+        """What checkpoints hold and this class does not: key -> shape."""
+        return {} if self.extra else {"noise_scaling_factor": (1, 0, 1)}
+
     def encode(self, h: mx.array, noise: mx.array | None = None) -> mx.array:
         """h: (B, T, C) -> (B, T, C)"""
         z = h * self.scaling_factor[:, :, 0] + self.bias[:, :, 0]

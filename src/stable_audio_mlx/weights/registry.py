@@ -71,7 +71,7 @@ MODELS = (
         revision="fbeb3dcf53a326e5682f38e22e7f740202d44232",
         weights_bytes=433_007_588,
         tensors=244,
-        parameters=108_244_721,
+        parameters=108_244_529,  # 108,244,721 with the rotary frequencies
         summary="autoencoder of the small models",
     ),
     Known(
@@ -82,7 +82,7 @@ MODELS = (
         revision="41acf79dd242877d6499a1108ca5dba5d5eecfc5",
         weights_bytes=3_408_566_892,
         tensors=472,
-        parameters=852_127_457,
+        parameters=852_127_073,  # 852,127,457 with the rotary frequencies
         summary="autoencoder of the medium models",
     ),
 )
