@@ -105,7 +105,7 @@ def decode_arms(model: str, batch: int, clock: Callable[[], float]) -> tuple[Cal
         for start in range(0, frames, CHUNK):
             module(latents[:, :, start : start + CHUNK])
 
-    return lambda: mx.eval(autoencoder.decode(z)), min((chunked, whole), key=lambda f: timed(f, clock))
+    return lambda: mx.eval(autoencoder.decode_tiled(z)), min((chunked, whole), key=lambda f: timed(f, clock))
 
 
 if __name__ == "__main__":

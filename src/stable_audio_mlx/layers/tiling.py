@@ -1,14 +1,13 @@
 """A chain of convolutions, computed piece by piece: the same numbers in memory that does not grow with the length.
 
-A chain is cut in two.  The half at the low rate runs on long blocks, because its halo is long in seconds; the half at
-the high rate, where nearly all memory and time go, runs on tiles that stay in the processor's cache.  What a piece
+A codec is cut into stages, one for each change of rate.  A stage at a high rate runs on tiles that stay in the
+processor's cache; its neighbour at a lower rate runs on longer blocks, of which the tiles are parts.  What a piece
 needs of its input follows from kernels, strides and dilations (``reach``), and only that much is computed twice.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,71 +16,113 @@ from ..cpu import fast_forms
 from .conv import Chain
 
 BLOCK_LATENTS = 256
-# One activation of a tile: half of a CPU core's share of cache; a GPU wants large kernels.
-CPU_TILE_BYTES, GPU_TILE_BYTES = 4 << 20, 64 << 20
+# The widest activation of a tile: a CPU core's cache is small, a GPU wants large kernels.
+CPU_TILE_BYTES, GPU_TILE_BYTES = 2 << 20, 64 << 20
+# Frames: many times what a residual unit shares with its neighbours (27), so that little is computed twice.
+LEAST_TILE = 2048
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Modules one after the other; ``tile`` output frames are computed at once, or as many as are asked for.
+    """Modules one after the other, for an input of ``lengths[0]`` frames; ``block`` output frames at once.
 
     A module that is not pointwise says with ``reach`` what an output needs, with ``length`` how long an output is and
-    with ``first`` where it begins, if it changes the rate.  Tiles begin at multiples of ``step`` output frames, so that
-    what a module computes together stays together.
+    with ``first`` where it begins, if it changes the rate.
     """
 
     modules: list[nn.Module]
-    tile: int | None = None
-    step: int = 1
+    block: int
+    lengths: list[int]
 
-    def lengths(self, frames: int) -> list[int]:
-        """The frames before each module, and after the last, for an input of ``frames``."""
-        lengths = [frames]
-        for module in self.modules:
-            lengths.append(max(0, module.length(lengths[-1])) if hasattr(module, "length") else lengths[-1])
-        return lengths
-
-    def spans(self, start: int, stop: int, lengths: list[int]) -> list[tuple[int, int]]:
+    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         """What each module has to be given so that the last one's output holds the frames [start, stop)."""
         spans = []
-        for module, length in zip(reversed(self.modules), reversed(lengths[:-1]), strict=True):
+        for module, length in zip(reversed(self.modules), reversed(self.lengths[:-1]), strict=True):
             if hasattr(module, "reach"):
                 start, stop = module.reach(start, stop)
             start, stop = max(start, 0), min(stop, length)
             spans.append((start, stop))
         return spans[::-1]
 
-    def compute(self, x: mx.array, offset: int, lengths: list[int], start: int, stop: int) -> mx.array:
-        """Output frames [start, stop), tile by tile; ``x``: (B, N, C) holds the input frames from ``offset`` on."""
-        parts = []
-        for begin, end in pieces(start, stop, self.tile or stop - start, self.step):
-            y, at = x, offset
-            for module, (low, high) in zip(self.modules, self.spans(begin, end, lengths), strict=True):
-                y = module(y[:, low - at : high - at])
-                at = module.first(low) if hasattr(module, "first") else low
-            parts.append(mx.contiguous(y[:, begin - at : end - at]))
-            mx.eval(parts[-1])
-        return mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-
-    def tiles(self, x: mx.array) -> Iterator[mx.array]:
-        """The whole output in consecutive evaluated tiles.  x: (B, L, C) -> (B, l, C') each"""
-        lengths = self.lengths(x.shape[1])
-        for start, stop in pieces(0, lengths[-1], self.tile or lengths[-1], self.step):
-            yield self.compute(x, 0, lengths, start, stop)
-
-
-def run_tiled(first: Stage, second: Stage, x: mx.array, block: int) -> Iterator[mx.array]:
-    """Both stages one after the other, in pieces of up to ``block`` output frames, each evaluated.
-
-    x: (B, L, C) -> (B, l, C') each
-    """
-    before = first.lengths(x.shape[1])
-    after = second.lengths(before[-1])
-    for start, stop in pieces(0, after[-1], block):
-        low, high = second.spans(start, stop, after)[0]
-        y = second.compute(first.compute(x, 0, before, low, high), low, after, start, stop)
+    def compute(self, x: mx.array, offset: int, start: int, stop: int) -> mx.array:
+        """Output frames [start, stop), evaluated; ``x``: (B, N, C) holds the input frames from ``offset`` on."""
+        at = offset
+        for module, (low, high) in zip(self.modules, self.spans(start, stop), strict=True):
+            x = module(x[:, low - at : high - at])
+            at = module.first(low) if hasattr(module, "first") else low
+        y = mx.contiguous(x[:, start - at : stop - at])
         mx.eval(y)
-        yield y
+        return y
+
+
+def stages_of(layers: list[nn.Module], strides: tuple[int, ...], frames: int, blocks: list[int]) -> list[Stage]:
+    """One stage per stride for an input of ``frames``; ``layers``: a module, a block per stride, more modules."""
+    stages = []
+    for i, block in enumerate(blocks):
+        first, last = 0 if i == 0 else i + 1, i + 2 if i < len(strides) - 1 else len(layers)
+        modules, lengths = list(flatten(layers[first:last])), [frames]
+        for module in modules:
+            lengths.append(max(0, module.length(lengths[-1])) if hasattr(module, "length") else lengths[-1])
+        stages.append(Stage(modules, block, lengths))
+        frames = lengths[-1]
+    return stages
+
+
+def decode_tiled(
+    layers: list[nn.Module], strides: tuple[int, ...], widths: list[int], x: mx.array
+) -> Iterator[mx.array]:
+    """A decoder in evaluated pieces; ``widths``: channels before the first block and after each.
+
+    x: (B, T, C) -> (B, l, C') each
+    """
+    blocks = [tile_frames(width) for width in widths[1:]]
+    blocks[0] = max(blocks[0], BLOCK_LATENTS * strides[0])
+    stages = stages_of(layers, strides, x.shape[1], blocks)
+
+    def run(i: int, x: mx.array, offset: int, start: int, stop: int) -> Iterator[mx.array]:
+        """Output frames [start, stop) of the whole chain; ``x`` holds stage i's input from ``offset`` on."""
+        for low, high in pieces(start, stop, stages[i].block * math.prod(strides[i + 1 :])):
+            first, last = low, high
+            for stage in stages[:i:-1]:
+                first, last = stage.spans(first, last)[0]
+            y = stages[i].compute(x, offset, first, last)
+            if i + 1 < len(stages):
+                yield from run(i + 1, y, first, low, high)
+            else:
+                yield y
+
+    return run(0, x, 0, 0, stages[-1].lengths[-1])
+
+
+def encode_tiled(
+    layers: list[nn.Module], strides: tuple[int, ...], widths: list[int], x: mx.array
+) -> Iterator[mx.array]:
+    """An encoder in evaluated pieces; ``widths``: channels before the first block and after each.
+
+    x: (B, L, C) -> (B, t, C') each
+    """
+    blocks = [max(1, tile_frames(width) // stride) for width, stride in zip(widths[:-1], strides, strict=True)]
+    blocks[-1] = max(blocks[-1], BLOCK_LATENTS)
+    stages = stages_of(layers, strides, x.shape[1], blocks)
+
+    def run(i: int, start: int, stop: int) -> Iterator[mx.array]:
+        """Output frames [start, stop) of stage i."""
+        for low, high in pieces(start, stop, stages[i].block):
+            if i == 0:
+                yield stages[0].compute(x, 0, low, high)
+            else:
+                first, last = stages[i].spans(low, high)[0]
+                before = list(run(i - 1, first, last))
+                h = mx.concatenate(before, axis=1) if len(before) > 1 else before[0]
+                yield stages[i].compute(h, first, low, high)
+
+    return run(len(stages) - 1, 0, stages[-1].lengths[-1])
+
+
+def tile_frames(channels: int) -> int:
+    """Frames of a tile whose activations have so many channels."""
+    budget = CPU_TILE_BYTES if fast_forms() else GPU_TILE_BYTES
+    return max(budget // (4 * channels), LEAST_TILE)
 
 
 def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:
@@ -93,49 +134,8 @@ def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:
             yield module
 
 
-def pieces(start: int, stop: int, longest: int, step: int = 1) -> Iterator[tuple[int, int]]:
-    """[start, stop) in pieces of about equal length, none longer than ``longest`` (and a ``step``).
-
-    All but the first begin at multiples of ``step``.
-    """
-    count = -(-(stop - start) // max(longest, step))
-    cuts = [start, *((start + (stop - start) * i // count) // step * step for i in range(1, count)), stop]
-    return pairwise(cuts)
-
-
-def tile_frames(channels: int, frames_apart: int) -> int:
-    """Frames of a tile whose widest activation has ``channels``, a multiple of ``frames_apart``."""
-    budget = CPU_TILE_BYTES if fast_forms() else GPU_TILE_BYTES
-    return max(1, budget // (4 * channels * frames_apart)) * frames_apart
-
-
-def encode_tiled(layers: list[nn.Module], strides: tuple[int, ...], width: int, x: mx.array) -> Iterator[mx.array]:
-    """An encoder: one module, a block per stride, more modules; ``width`` channels at the first rate.
-
-    x: (B, L, C) -> (B, t, C') each
-    """
-    cut = high_rate_blocks(strides)
-    high = math.prod(strides[:cut])
-    tile = tile_frames(width, high) // high
-    first, second = Stage([*flatten(layers[: cut + 1])], tile), Stage([*flatten(layers[cut + 1 :])])
-    return run_tiled(first, second, x, BLOCK_LATENTS)
-
-
-def decode_tiled(layers: list[nn.Module], strides: tuple[int, ...], width: int, x: mx.array) -> Iterator[mx.array]:
-    """A decoder: one module, a block per stride, more modules; ``width`` channels at the last rate.
-
-    x: (B, T, C) -> (B, l, C') each
-    """
-    cut = len(strides) - high_rate_blocks(strides[::-1])
-    tile = tile_frames(width, math.prod(strides[cut:]))
-    first, second = Stage([*flatten(layers[: cut + 1])]), Stage([*flatten(layers[cut + 1 :])], tile)
-    return run_tiled(first, second, x, BLOCK_LATENTS * math.prod(strides))
-
-
-def high_rate_blocks(strides: tuple[int, ...]) -> int:
-    """How many blocks, counted from the audio side, to tile: about the square root of the whole ratio, at least one."""
-    cut, ratio = 1, strides[0]
-    while cut < len(strides) - 1 and (ratio * strides[cut]) ** 2 <= math.prod(strides):
-        ratio *= strides[cut]
-        cut += 1
-    return cut
+def pieces(start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
+    """[start, stop) in pieces of about equal length, none longer than ``longest``."""
+    count = -(-(stop - start) // max(longest, 1))
+    for i in range(count):
+        yield start + (stop - start) * i // count, start + (stop - start) * (i + 1) // count

@@ -99,7 +99,7 @@ class DACEncoder(nn.Module):
         )
         self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim or widths[-1]
         self.proj_out = nn.Identity() if cfg.latent_dim is None else PlainConv1d(widths[-1], cfg.latent_dim, 1)
-        self.strides, self.width = cfg.strides, widths[0]
+        self.strides, self.widths = cfg.strides, widths
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, in_channels) -> (B, T, latent_dim)"""
@@ -108,7 +108,7 @@ class DACEncoder(nn.Module):
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
         """The same, evaluated piece by piece in bounded memory.  x: (B, L, in_channels) -> (B, t, latent_dim) each"""
         lay_out_weights(self)
-        return encode_tiled([*self.encoder.block, self.proj_out], self.strides, self.width, x)
+        return encode_tiled([*self.encoder.block, self.proj_out], self.strides, self.widths, x)
 
 
 class DACDecoder(nn.Module):
@@ -127,7 +127,7 @@ class DACDecoder(nn.Module):
             nn.Tanh(),
         )
         self.in_channels, self.out_channels = cfg.latent_dim, cfg.out_channels
-        self.strides, self.width = cfg.rates, widths[-1]
+        self.strides, self.widths = cfg.rates, widths
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, T, latent_dim) -> (B, L, out_channels)"""
@@ -136,4 +136,4 @@ class DACDecoder(nn.Module):
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
         """The same, evaluated piece by piece in bounded memory.  x: (B, T, latent_dim) -> (B, l, out_channels) each"""
         lay_out_weights(self)
-        return decode_tiled(self.decoder.model, self.strides, self.width, x)
+        return decode_tiled(self.decoder.model, self.strides, self.widths, x)

@@ -111,12 +111,12 @@ class OobleckEncoder(Chain):
             Conv1d(widths[-1], cfg.latent_dim, 3, padding=1),
         )
         self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim
-        self.strides, self.width = cfg.strides, widths[0]
+        self.strides, self.widths = cfg.strides, widths
 
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
         """The same, evaluated piece by piece in bounded memory.  x: (B, L, in_channels) -> (B, t, latent_dim) each"""
         lay_out_weights(self)
-        return encode_tiled(self.layers, self.strides, self.width, x)
+        return encode_tiled(self.layers, self.strides, self.widths, x)
 
 
 class OobleckDecoder(Chain):
@@ -134,9 +134,9 @@ class OobleckDecoder(Chain):
             *([nn.Tanh()] if cfg.final_tanh else []),
         )
         self.in_channels, self.out_channels = cfg.latent_dim, cfg.out_channels
-        self.strides, self.width = cfg.strides[::-1], widths[-1]
+        self.strides, self.widths = cfg.strides[::-1], widths
 
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
         """The same, evaluated piece by piece in bounded memory.  x: (B, T, latent_dim) -> (B, l, out_channels) each"""
         lay_out_weights(self)
-        return decode_tiled(self.layers, self.strides, self.width, x)
+        return decode_tiled(self.layers, self.strides, self.widths, x)
