@@ -15,7 +15,6 @@ from ..errors import OptionError
 from ..layers.banded import BandedSelfAttention
 from ..layers.blocks import Blocks
 from ..layers.conv import Chain, Conv1d
-from ..layers.tiling import Stage
 from ..layers.transformer import BLOCK_KEYS, TransformerBlock
 from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
 
@@ -83,12 +82,24 @@ class Resampling(Blocks):
         """The input frames of the mapping for its output frames [start, stop)."""
         return self.mapping.reach(start, stop) if isinstance(self.mapping, Conv1d) else (start, stop)
 
-    def tile(self, batch: int) -> int:
-        """How many groups to compute at once, whole chunks."""
-        size = self.chunk_groups
+    def tiles(self, network: nn.Module, x: mx.array, noise: mx.array | None) -> Iterator[mx.array]:
+        """``network(x, noise)``, of which this is the part that resamples, in consecutive evaluated pieces.
+
+        Each piece is computed from as much of ``x`` as it depends on, so all have their exact values.
+        """
+        size, total = self.chunk_groups, x.shape[1]
         first, last = self.groups(0, size)
-        wanted = max(TILE_LATENTS, TILE_PER_OVERLAP * (last - first - size)) // batch
-        return max(1, wanted // size) * size
+        groups = max(TILE_LATENTS, TILE_PER_OVERLAP * (last - first - size)) // len(x)
+        length, tile = self.length(total), max(1, groups // size) * size * self.asked
+        for start in range(0, length, tile):
+            stop = min(start + tile, length)
+            low, high = self.reach(start, stop)
+            low, high = max(0, low), min(high, total)
+            part = None if noise is None else noise[:, low // self.given : -(-high // self.given)]
+            at = low // self.given * self.asked
+            y = mx.contiguous(network(x[:, low:high], part)[:, start - at : stop - at])
+            mx.eval(y)
+            yield y
 
 
 class Downsampling(Resampling):
@@ -106,10 +117,6 @@ class Downsampling(Resampling):
         size = self.stride * self.chunk_groups
         first, last = self.map_reach(*(n * self.stride for n in self.groups(start, stop)))
         return first // size * size, -(-last // size) * size
-
-    def first(self, frame: int) -> int:
-        """The output frame where the output begins for an input that begins at ``frame``."""
-        return frame // self.stride
 
     def length(self, frames: int) -> int:
         """Output frames for so many input frames."""
@@ -131,10 +138,6 @@ class Upsampling(Resampling):
         first, last = self.map_reach(start, stop)
         return self.groups(first // self.stride, -(-last // self.stride))
 
-    def first(self, frame: int) -> int:
-        """The output frame where the output begins for an input that begins at ``frame``."""
-        return frame * self.stride
-
     def length(self, frames: int) -> int:
         """Output frames for so many input frames."""
         return frames * self.stride
@@ -151,13 +154,14 @@ class SAMEEncoder(Chain):
         self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim
         self.strides, self.chunk_latents = cfg.strides, cfg.chunk_groups
 
-    def tiled(self, x: mx.array) -> Iterator[mx.array]:
-        """The same in consecutive evaluated pieces, memory independent of L.
+    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+        """x: (B, L, in_channels), noise: (B, T, 1, D) of the learned tokens -> (B, T, latent_dim)"""
+        level, _, project, _ = self.layers
+        return project(level(x, noise))
 
-        x: (B, L, C) -> (B, t, latent_dim) each
-        """
-        level = self.layers[0]
-        return Stage(self.layers, tile=level.tile(len(x)), step=level.chunk_groups).tiles(x)
+    def tiled(self, x: mx.array, noise: mx.array | None = None) -> Iterator[mx.array]:
+        """The same in consecutive evaluated pieces, in memory that does not depend on L."""
+        return self.layers[0].tiles(self, x, noise)
 
 
 class SAMEDecoder(Chain):
@@ -176,15 +180,8 @@ class SAMEDecoder(Chain):
         return level(project(x), noise)
 
     def tiled(self, x: mx.array, noise: mx.array | None = None) -> Iterator[mx.array]:
-        """The same in consecutive evaluated pieces, memory independent of T (in one piece with ``noise``).
-
-        x: (B, T, latent_dim), noise: (B, T, stride, D) -> (B, l, C) each
-        """
-        if noise is not None:
-            return iter([self(x, noise)])
-        level = self.layers[-1]
-        tile, step = level.tile(len(x)) * level.stride, level.chunk_groups * level.stride
-        return Stage(self.layers, tile=tile, step=step).tiles(x)
+        """The same in consecutive evaluated pieces, in memory that does not depend on T."""
+        return self.layers[-1].tiles(self, x, noise)
 
 
 def make_block(cfg: SAMEConfig, index: int) -> TransformerBlock:
