@@ -26,7 +26,7 @@ BEATS = {
     "house": ("house beat", "four on the floor beat", "techno beat", "dance beat", "house drum loop"),
     "rock": ("rock beat", "drum beat", "rock drum loop", "drum loop", "beat"),
 }
-NOTE_TEMPLATES = ("{w} note {p}", "{p} {w}", "{w} playing {p}", "{w} in {p}", "{w}, {p}")
+NOTE_TEMPLATES = ("{p} {w}", "{w} note {p}", "{w} playing {p}", "{w} in {p}", "{w}, {p}")
 NOTE_WORDS = {
     "bass": ("bass", "bass guitar", "synth bass", "deep bass", "low bass"),
     "synth": ("synth", "saw synth", "sawtooth synth", "synth lead", "buzzy synth"),
@@ -35,6 +35,7 @@ NOTE_WORDS = {
 UNNAMED = {"bass": "bass note", "synth": "{o} synth note", "pluck": "{o} plucked string"}
 PADS = ("{r} {m} chord", "{r} {m} pad", "warm pad, {r} {m}", "{r} {m} chord pad", "slow ambient pad in {r} {m}")
 FRAMES = ("{}", "{}", "a {}", "the sound of a {}", "a single {}", "{} sound", "one {}", "{}, please", "{}, clean")
+BARE_FRAMES = ("{}", "{} sound", "one {}", "{}, please", "{}, clean")
 STRANGERS = ("xylograph", "quux", "vorpal")  # words outside the vocabulary: they must not matter
 WORD = "[a-z]+|[0-9]+"
 PAD, END, UNKNOWN = 0, 1, 2
@@ -46,8 +47,10 @@ def caption(sound: Sound, rng: np.random.Generator) -> str:
     What is left out has a usual value: octave 4, note C, a major chord on C, 120 beats a minute.
     """
     text = _core(sound, rng)
+    # "a minor chord" is A minor: a chord without a root takes no article.
+    article = sound.kind != "pad" or text[:2] not in ("ma", "mi")
     if rng.random() < 0.5:
-        text = _pick(rng, FRAMES).format(text)
+        text = _pick(rng, FRAMES if article else BARE_FRAMES).format(text)
     if rng.random() < 0.15:
         text = f"{_pick(rng, STRANGERS)} {text}" if rng.random() < 0.5 else f"{text} {_pick(rng, STRANGERS)}"
     return text
@@ -80,7 +83,8 @@ def _note(sound: Sound, rng: np.random.Generator) -> str:
         pitch = f"{pitch}{sound.octave}"
     else:
         words = f"{octave} {words}"
-    return _pick(rng, NOTE_TEMPLATES).format(w=words, p=pitch)
+    # "a bass" is any bass, not one that plays A.
+    return _pick(rng, NOTE_TEMPLATES[pitch == "a" :]).format(w=words, p=pitch)
 
 
 def _pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:

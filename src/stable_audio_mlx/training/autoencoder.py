@@ -22,7 +22,7 @@ class AutoencoderLoss:
 
     def __call__(self, model: Autoencoder, audio: mx.array, noise: mx.array) -> mx.array:
         """audio: (B, L, C), noise: (B, T, latent_dim), normal deviates -> scalar"""
-        mean, deviation = model.bottleneck.moments(model.features(audio))
+        mean, deviation = model["bottleneck"].moments(model.features(audio))
         x, y = rows(audio), rows(model.decode(mean + deviation * noise))
         variance = deviation.square()
         divergence = (mean.square() + variance - mx.log(variance) - 1).sum(axis=-1).mean()
@@ -66,7 +66,7 @@ def start_linear(model: Autoencoder, frames: np.ndarray) -> None:
     """
     down, up = model.encoder.layers[1].layers[-1], model.decoder.layers[1].layers[1]
     first, last = model.encoder.layers[0], model.decoder.layers[-1]
-    patch, width, stride = model.pretransform.patch, first.weight.shape[0], down.stride
+    patch, width, stride = model["pretransform"].patch, first.weight.shape[0], down.stride
     patches = frames.reshape(-1, patch, 2).swapaxes(1, 2).reshape(-1, 2 * patch)
     width = min(width, last.weight.shape[2])
     to_patch, power = components(patches, width)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..data import captions, synth
 from ..models.autoencoder import Autoencoder
-from ..models.factory import AudioModel
+from ..models.conditioners import Conditioner
+from ..models.dit import DiT
 from ..models.t5 import T5Encoder
 
 LENGTHS = (1, 2, 3, 4)  # seconds_total of training clips
@@ -18,15 +19,15 @@ TIME_MEAN, TIME_DEVIATION = 0.8, 1.4  # of the logit of t: most of the work is n
 class TextToLatent(nn.Module):
     """What is trained here: the transformer, the number embedder and the text encoder with its table."""
 
-    def __init__(self, model: AudioModel, text: T5Encoder):
+    def __init__(self, dit: DiT, conditioner: Conditioner, text: T5Encoder):
         super().__init__()
-        self.dit = model.dit
-        self.conditioner = model.conditioner
+        self.dit = dit
+        self.conditioner = conditioner
         self.text = text
         self.shared = nn.Embedding(text.cfg.vocab_size, text.cfg.d_model)
         self.shared.weight = mx.random.normal(self.shared.weight.shape)
         # The table is divided by the root of the width when it is read; positions must be heard from the first step.
-        positions = self.dit.pos_emb.emb
+        positions = dit["pos_emb"].emb
         positions.weight = POSITION_LEVEL * mx.random.normal(positions.weight.shape)
 
     def velocity(self, x: mx.array, t: mx.array, ids: mx.array, seconds: mx.array, heard: mx.array) -> mx.array:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..errors import SanityError
@@ -72,7 +74,7 @@ class Trainer:
                 value = self._update(*batch(self.step))
                 self._average()
                 mx.eval(value, self.model.state, self.optimizer.state, self.averaged)
-                recent.append(value.item())
+                recent.append(float(np.array(value)))
                 if not math.isfinite(recent[-1]):
                     raise SanityError(f"loss is {recent[-1]} at step {self.step}; lower the learning rate and resume")
                 self.step += 1
@@ -95,13 +97,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write model, averaged weights and optimiser to the checkpoint file, which is replaced only when complete."""
-        arrays = {}
+        arrays: dict[str, mx.array] = {}
         for name, tree in (
             ("model", self.model.trainable_parameters()),
             ("averaged", self.averaged),
             ("optimizer", self.optimizer.state),
         ):
-            arrays |= {f"{name}.{key}": value for key, value in tree_flatten(tree)}
+            arrays |= {f"{name}.{key}": value for key, value in dict(tree_flatten(tree)).items()}
         part = self.checkpoint.with_suffix(".part.safetensors")
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         mx.save_safetensors(str(part), arrays, {"step": str(self.step)})
@@ -111,12 +113,13 @@ class Trainer:
         """Go on from the checkpoint file if there is one."""
         if not self.checkpoint.exists():
             return False
-        arrays, metadata = mx.load(str(self.checkpoint), return_metadata=True)
+        loaded: Any = mx.load(str(self.checkpoint), return_metadata=True)
+        arrays, metadata = loaded
         flat: dict[str, list] = {"model": [], "averaged": [], "optimizer": []}
         for key, value in arrays.items():
             tree, _, name = key.partition(".")
             flat[tree].append((name, value))
-        trees = {tree: tree_unflatten(items) for tree, items in flat.items()}
+        trees: dict[str, Any] = {tree: tree_unflatten(items) for tree, items in flat.items()}
         self.model.update(trees["model"])
         self.averaged, self.step = trees["averaged"], int(metadata["step"])
         self.optimizer.state.update(trees["optimizer"])

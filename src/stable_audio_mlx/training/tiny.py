@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from .. import cpu
 from ..data import captions, synth
 from ..models.autoencoder import Autoencoder
-from ..models.factory import AudioModel, create_model
+from ..models.factory import create_model
 from ..models.t5 import T5Config, T5Encoder
 from ..weights.checkpoint import TextFiles
 from ..weights.convert import write_model_folder
@@ -28,8 +29,8 @@ from .loop import Schedule, Trainer
 SEED = 0
 PATCH, LATENTS, WIDTH, TEXT_WIDTH, MAX_LENGTH, LONGEST = 552, 128, 256, 128, 24, 4
 AUTOENCODER_BATCH, DIFFUSION_BATCH, VARIATIONS = 8, 16, 4
-AUTOENCODER_SCHEDULE = Schedule(steps=4000, learning_rate=2.5e-4, clip=2.0, ema=0.998, save_every=250)
-DIFFUSION_SCHEDULE = Schedule(steps=12000, learning_rate=1e-3, warmup=200, clip=1.0, ema=0.999, save_every=250)
+AUTOENCODER_SCHEDULE = Schedule(steps=2600, learning_rate=2.5e-4, clip=2.0, ema=0.998, save_every=250)
+DIFFUSION_SCHEDULE = Schedule(steps=7500, learning_rate=1e-3, warmup=200, clip=1.0, ema=0.999, save_every=250)
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,8 @@ def train_diffusion(folder: Path, latents: Latents, schedule: Schedule = DIFFUSI
     """Train or finish training; returns the averaged transformer and text encoder."""
     mx.random.seed(SEED + 1)
     text = T5Encoder(T5Config.from_hugging_face(text_config(), "text"))
-    model = TextToLatent(create_model(model_config()), text)
+    built = create_model(model_config())
+    model = TextToLatent(built["dit"], built["conditioner"], text)
     trainer = Trainer(model, flow_loss, schedule, folder / "diffusion.safetensors")
     trainer.resume()
     trainer.run(lambda step: latents.batch(step, DIFFUSION_BATCH, MAX_LENGTH, LONGEST, SEED))
@@ -133,23 +135,23 @@ def train_diffusion(folder: Path, latents: Latents, schedule: Schedule = DIFFUSI
 
 def export(output: Path, autoencoder: Autoencoder, trained: TextToLatent, scale: float) -> None:
     """Write a converted folder, float16."""
-    parts: dict[str, AudioModel] = {
+    parts: dict[str, nn.Module] = {
         "dit": trained.dit,
         "autoencoder": autoencoder,
         "conditioner": trained.conditioner,
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        text = TextFiles(folder / "config.json", folder / "model.safetensors", folder / "tokenizer.json")
-        text.config.write_text(json.dumps(text_config(), indent=1))
-        text.tokenizer.write_text(captions.tokenizer_json())
-        tensors = {f"encoder.{key}": value for key, value in tree_flatten(trained.text.parameters())}
-        mx.save_safetensors(str(text.weights), {**tensors, "shared.weight": trained.shared.weight})
+        config, weights, tokenizer = (folder / name for name in ("config.json", "model.safetensors", "tokenizer.json"))
+        config.write_text(json.dumps(text_config(), indent=1))
+        tokenizer.write_text(captions.tokenizer_json())
+        tensors = {f"encoder.{key}": value for key, value in dict(tree_flatten(trained.text.parameters())).items()}
+        mx.save_safetensors(str(weights), {**tensors, "shared.weight": trained.shared.weight})
         write_model_folder(
             output,
             model_config(scale),
             {name: dict(tree_flatten(part.parameters())) for name, part in parts.items()},
-            text,
+            TextFiles(config, weights, tokenizer),
             name="tiny",
             dtype="float16",
             license="MIT",

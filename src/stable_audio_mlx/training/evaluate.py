@@ -1,0 +1,138 @@
+"""What the embedded model can do, measured: ``python -m stable_audio_mlx.training.evaluate``.
+
+Every sound of the vocabulary is asked for in words drawn anew, made by the pipeline with its defaults and compared
+with the sounds that the words could have meant.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..data import captions, synth
+from ..pipeline import StableAudioPipeline
+from .losses import si_sdr
+
+BANDS, HOP = 48, 441  # of the fingerprints: mel-like bands, samples between frames
+log = logging.getLogger(__name__)
+
+
+def spectrogram(mono: np.ndarray, size: int = 2048, hop: int = HOP) -> np.ndarray:
+    """Magnitudes (F, size / 2 + 1) of Hann windows.  mono: (L,)"""
+    windows = np.lib.stride_tricks.sliding_window_view(mono, size)[::hop]
+    return np.abs(np.fft.rfft(windows * np.hanning(size), axis=1))
+
+
+def fingerprint(clip: np.ndarray) -> np.ndarray:
+    """What a clip (L, 2) sounds like: fourth roots of band powers over time, (F, BANDS)."""
+    power = spectrogram(clip.mean(axis=1)) ** 2
+    edges = np.geomspace(2, power.shape[1], BANDS + 1).astype(int)
+    return (
+        np.stack([power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.25
+    )
+
+
+@cache
+def references() -> dict[synth.Sound, np.ndarray]:
+    """Fingerprints of all sounds."""
+    return {sound: fingerprint(synth.render(sound)) for sound in synth.vocabulary()}
+
+
+def nearest(clip: np.ndarray) -> synth.Sound:
+    """The sound of the vocabulary that a clip (L, 2) is most like."""
+    found = fingerprint(clip)
+
+    def distance(sound: synth.Sound) -> float:
+        reference = references()[sound][: len(found)]
+        return float(np.abs(found / (found.mean() + 1e-9) - reference / (reference.mean() + 1e-9)).mean())
+
+    return min(references(), key=distance)
+
+
+def pitch(clip: np.ndarray, low: float = 55.0, high: float = 1100.0) -> float:
+    """Fundamental in Hz of a steady note, by autocorrelation of 0.1 s to 1.1 s.  clip: (L, 2)"""
+    x = clip[synth.SAMPLE_RATE // 10 :][: synth.SAMPLE_RATE].mean(axis=1)
+    size = 1 << (2 * len(x) - 1).bit_length()
+    r = np.fft.irfft(np.abs(np.fft.rfft(x, size)) ** 2, size)[: len(x)]
+    r /= np.arange(len(x), 0, -1)  # each lag has fewer products than the one before
+    first, last = int(synth.SAMPLE_RATE / high), int(synth.SAMPLE_RATE / low)
+    peaks = [i for i in range(first, last) if r[i - 1] < r[i] >= r[i + 1] and r[i] > 0.9 * r[first:last].max()]
+    if not peaks:
+        return float("nan")
+    i = peaks[0]
+    a, b, c = r[i - 1 : i + 2]
+    return synth.SAMPLE_RATE / (i + 0.5 * (a - c) / (a - 2 * b + c))
+
+
+def tempo(clip: np.ndarray) -> float:
+    """Beats a minute of a pattern of eighth notes: half the rate of the median distance of onsets.  clip: (L, 2)"""
+    level = np.sqrt(spectrogram(clip.mean(axis=1), 512, HOP).sum(axis=1))
+    rise = np.maximum(0, np.diff(level, prepend=0))
+    onsets = [
+        i for i in range(len(rise)) if rise[i] > 0.15 * rise.max() and rise[i] == rise[max(0, i - 8) : i + 9].max()
+    ]
+    return 30 * synth.SAMPLE_RATE / HOP / float(np.median(np.diff(onsets))) if len(onsets) > 2 else float("nan")
+
+
+def measure(make: Callable[[str, int], np.ndarray], seed: int = 100) -> dict[str, dict[str, float]]:
+    """Results by kind.  ``make(caption, seed)`` -> clip (L, 2); captions are drawn with ``seed``."""
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[dict[str, float]]] = {}
+    for i, sound in enumerate(synth.vocabulary()):
+        text = captions.caption(sound, rng)
+        clip = make(text, seed + i)
+        guess = nearest(clip)
+        if guess != sound:
+            log.info("%r: wanted %s, sounds like %s", text, sound, guess)
+        rows.setdefault(sound.kind, []).append(compare(sound, guess, clip))
+    return {kind: {key: summary(key, [r[key] for r in found]) for key in found[0]} for kind, found in rows.items()}
+
+
+def compare(sound: synth.Sound, guess: synth.Sound, clip: np.ndarray) -> dict[str, float]:
+    """One row: kind and sound right (0 or 1), SI-SDR in dB, and the error of pitch (cents) or tempo (per cent)."""
+    true = synth.render(sound)[: len(clip)]
+    row = {
+        "kind": float(guess.kind == sound.kind),
+        "sound": float(guess == sound),
+        "si_sdr_db": float(np.median(np.array(si_sdr(mx.array(true.T), mx.array(clip.T))))),
+    }
+    if sound.octave:
+        exact = 440 * 2 ** ((synth.NOTES.index(sound.note) - 9) / 12 + sound.octave - 4)
+        row["pitch_cents"] = abs(1200 * np.log2(pitch(clip) / exact))
+    if sound.bpm:
+        row["tempo_percent"] = abs(100 * (tempo(clip) / sound.bpm - 1))
+    return row
+
+
+def summary(key: str, values: list[float]) -> float:
+    """Shares are averaged; of everything else the median is taken, so that one miss does not hide the rest."""
+    return round(float(np.mean(values) if key in ("kind", "sound") else np.nanmedian(values)), 2)
+
+
+def main() -> None:
+    """Measure a model and log one line a kind; the whole table as JSON where ``--json`` says."""
+    parser = argparse.ArgumentParser(description="Measure the embedded model on captions that it was not trained on.")
+    parser.add_argument("--model", default="model/tiny")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    pipe = StableAudioPipeline.from_pretrained(arguments.model, keep_models=True)
+
+    def make(text: str, seed: int) -> np.ndarray:
+        return np.array(pipe.generate(text, seed=seed))[0].T
+
+    table: dict[str, Any] = measure(make)
+    for kind, row in table.items():
+        log.info("%-11s %s", kind, "  ".join(f"{key} {value:g}" for key, value in row.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Sounds and captions of the embedded model: what a name promises is in the samples, and in the words."""
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from stable_audio_mlx.data import captions, synth
+from stable_audio_mlx.data.synth import Sound
+
+SILENT = 1e-4
+
+
+def spectrum(clip, start=0.1, seconds=1.0):
+    """Magnitudes by Hz of the middle of a clip."""
+    at = int(start * synth.SAMPLE_RATE)
+    x = clip[at : at + int(seconds * synth.SAMPLE_RATE)].mean(axis=1)
+    return np.fft.rfftfreq(len(x), 1 / synth.SAMPLE_RATE), np.abs(np.fft.rfft(x * np.hanning(len(x))))
+
+
+def centroid(sound, **where):
+    f, a = spectrum(synth.render(sound), **where)
+    return (f * a).sum() / a.sum()
+
+
+@pytest.mark.parametrize("sound", synth.vocabulary(), ids=str)
+def test_every_sound_is_whole_finite_and_heard(sound):
+    clip = synth.render(sound)
+    assert clip.shape == (synth.LENGTH, 2) and clip.dtype == np.float32
+    assert np.isfinite(clip).all() and 0.3 < np.abs(clip).max() <= 0.8
+    assert np.abs(clip[: 4 * synth.FRAME]).max() > 0.01  # it begins at the beginning
+
+
+def test_no_two_sounds_are_the_same():
+    prints = {synth.render(sound)[:: synth.FRAME // 50].tobytes() for sound in synth.vocabulary()}
+    assert len(prints) == len(synth.vocabulary()) == 80
+
+
+@pytest.mark.parametrize("note", synth.NATURALS)
+@pytest.mark.parametrize("kind", ["synth", "pluck"])
+def test_notes_have_their_pitch(kind, note):
+    f, a = spectrum(synth.render(Sound(kind, note, 4)))
+    near = (f > 225) & (f < 530)
+    exact = 440 * 2 ** ((synth.NOTES.index(note) - 9) / 12)
+    assert abs(1200 * np.log2(f[near][a[near].argmax()] / exact)) < synth.TUNING + 5
+
+
+def test_notes_repeat_within_sixteen_frames():
+    for note in synth.NATURALS:
+        waves = synth.frequency(note, 3) * 16 / synth.RATE
+        assert waves == pytest.approx(round(waves), abs=1e-9)
+
+
+@pytest.mark.parametrize("bpm, frames", synth.BEAT_FRAMES.items())
+def test_beats_have_their_tempo(bpm, frames):
+    assert 30 * synth.RATE / frames == pytest.approx(bpm, rel=0.003)
+    clip = synth.render(Sound("beat", style="house", bpm=bpm))
+    level = (clip[: 4 * frames * synth.FRAME] ** 2).reshape(4, frames, -1).sum(axis=-1)
+    assert (level.argmax(axis=1) == 0).all()  # every eighth note begins with a hit
+
+
+def test_kinds_differ_as_they_should():
+    assert (
+        centroid(Sound("kick"), start=0, seconds=0.2) < 300 < 5000 < centroid(Sound("closed hat"), start=0, seconds=0.2)
+    )
+    up, down = Sound("sweep", style="up"), Sound("sweep", style="down")
+    assert centroid(up, start=0.2, seconds=0.5) < centroid(up, start=2.0, seconds=0.5)
+    assert centroid(down, start=0.2, seconds=0.5) > centroid(down, start=2.0, seconds=0.5)
+    rain = synth.render(Sound("rain", style="light"))
+    assert abs(np.corrcoef(rain.T)[0, 1]) < 0.1  # as wide as rain
+
+
+def test_a_minor_third_sets_minor_apart():
+    major, minor = (spectrum(synth.render(Sound("pad", f"A {mode}")), 1.0) for mode in ("major", "minor"))
+    third = 440 * 2 ** (-5 / 12)  # C#4 + an octave below the fifth: only the major chord has it
+    here = np.abs(major[0] - synth.frequency("C#", 5)) < 4
+    assert third < 440 and major[1][here].max() > 5 * minor[1][here].max()
+
+
+def test_variations_end_when_they_should_and_stay_in_level():
+    rng = np.random.default_rng(0)
+    sound = Sound("synth", "A", 4)
+    clip = synth.vary(sound, 2.0, rng)
+    assert np.abs(clip[int(2.01 * synth.SAMPLE_RATE) :]).max() < SILENT < np.abs(clip[: synth.SAMPLE_RATE]).max()
+    gain = np.abs(clip).max() / np.abs(synth.render(sound)).max()
+    assert 10 ** (-2 / 20) <= gain <= 10 ** (2 / 20)
+
+
+def test_every_kind_is_drawn():
+    rng = np.random.default_rng(0)
+    kinds = [synth.draw(rng).kind for _ in range(600)]
+    assert min(kinds.count(sound.kind) for sound in synth.vocabulary()) > 5
+
+
+def test_captions_name_what_is_heard():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        beat = captions.caption(Sound("beat", style="rock", bpm=75), rng)
+        assert "75" in beat and "bpm" in beat
+        note = captions.caption(Sound("synth", "G", 5), rng)
+        assert "g" in captions.split(note) or "g5" in note
+        assert "minor" in captions.caption(Sound("pad", "D minor"), rng)
+
+
+def test_captions_are_not_shared_between_sounds():
+    rng, owner = np.random.default_rng(0), {}
+    for sound in synth.vocabulary():
+        for _ in range(200):
+            text = " ".join(w for w in captions.split(captions.caption(sound, rng)) if w not in captions.STRANGERS)
+            assert owner.setdefault(text, sound) == sound, text
+
+
+def test_the_tokenizer_agrees_with_training():
+    tokenizer = Tokenizer.from_str(captions.tokenizer_json())
+    rng = np.random.default_rng(1)
+    texts = [captions.caption(synth.draw(rng), rng) for _ in range(200)]
+    for text in [*texts, "", "A4 Synth, at 120BPM!", "gibberish hi-hat"]:
+        assert tokenizer.encode(text).ids == [*captions.token_ids(text), captions.END]
+    assert captions.token_ids("gibberish") == [captions.UNKNOWN]

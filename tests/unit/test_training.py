@@ -1,0 +1,172 @@
+"""Training: the loop resumes exactly and stops on NaN, the start is a codec already, the export is a usable model."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from stable_audio_mlx import StableAudioPipeline
+from stable_audio_mlx.data import captions, synth
+from stable_audio_mlx.errors import SanityError
+from stable_audio_mlx.models.autoencoder import Autoencoder
+from stable_audio_mlx.models.factory import create_model
+from stable_audio_mlx.models.t5 import T5Config, T5Encoder
+from stable_audio_mlx.training import autoencoder as codec
+from stable_audio_mlx.training import diffusion, evaluate, losses, tiny
+from stable_audio_mlx.training.loop import Schedule, Trainer
+
+
+def line(model, x, y):
+    return (model(x) - y).square().mean()
+
+
+def batch(step):
+    x = np.random.default_rng(step).standard_normal((8, 3)).astype(np.float32)
+    return mx.array(x), mx.array(x @ np.array([[1.0], [-2.0], [0.5]], np.float32))
+
+
+def trainer(folder, steps, save_every=10, loss=line):
+    mx.random.seed(0)
+    return Trainer(
+        nn.Linear(3, 1), loss, Schedule(steps, 0.05, warmup=5, save_every=save_every), folder / "c.safetensors"
+    )
+
+
+def weights(run):
+    return np.concatenate([np.array(v).ravel() for v in (run.model.weight, run.averaged["weight"])])
+
+
+def test_schedule_warms_up_and_falls():
+    schedule = Schedule(100, 1.0, warmup=10)
+    rates = [schedule.rate(i) for i in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) <= 1 and rates.index(max(rates)) == 9
+    assert rates[9:] == sorted(rates[9:], reverse=True) and 0.02 <= rates[-1] < 0.03
+
+
+def test_training_learns(tmp_path):
+    run = trainer(tmp_path, 100)
+    run.run(batch)
+    np.testing.assert_allclose(np.array(run.model.weight), [[1, -2, 0.5]], atol=0.05)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = trainer(tmp_path / "a", 30)
+    whole.run(batch)
+    first = trainer(tmp_path / "b", 30)
+
+    def interrupted(step):
+        if step == 17:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        first.run(interrupted)
+    second = trainer(tmp_path / "b", 30)
+    assert second.resume() and second.step == 17
+    second.run(batch)
+    np.testing.assert_allclose(weights(second), weights(whole), rtol=1e-5)
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
+    run = trainer(tmp_path, 30)
+    with pytest.raises(SanityError, match="step 12"):
+        run.run(lambda step: batch(step) if step < 12 else (mx.full((8, 3), math.nan), batch(0)[1]))
+    again = trainer(tmp_path, 30)
+    assert again.resume() and again.step == 10 and np.isfinite(weights(again)).all()
+
+
+@pytest.fixture(scope="module")
+def started():
+    """The recipe's autoencoder before its first step."""
+    mx.random.seed(0)
+    model = Autoencoder.from_section(tiny.autoencoder_config(), "autoencoder")
+    codec.start_linear(model, codec.balanced_frames())
+    return model
+
+
+def test_training_begins_from_a_working_codec(started):
+    for sound in (synth.Sound("kick"), synth.Sound("synth", "A", 4), synth.Sound("rain", style="heavy")):
+        audio = mx.array(synth.render(sound))[None]
+        made = started.decode(started.encode(audio))
+        assert losses.si_sdr(losses.rows(audio), losses.rows(made)).min().item() > 5, sound
+
+
+def test_autoencoder_loss_falls_when_the_codec_is_right(started):
+    audio, noise = codec.batch(3, 2, tiny.LATENTS)
+    assert audio.shape == (2, codec.CROP * synth.FRAME, 2) and noise.shape == (2, codec.CROP, tiny.LATENTS)
+    loss = codec.AutoencoderLoss()
+    mx.random.seed(0)
+    blank = Autoencoder.from_section(tiny.autoencoder_config(), "autoencoder")
+    assert loss(started, audio, noise).item() < 0.5 * loss(blank, audio, noise).item()
+
+
+def test_batches_depend_on_their_number_alone():
+    one, again, other = codec.batch(7, 1, 4), codec.batch(7, 1, 4), codec.batch(8, 1, 4)
+    assert mx.array_equal(one[0], again[0]) and mx.array_equal(one[1], again[1])
+    assert not mx.array_equal(one[1], other[1])
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    mx.random.seed(0)
+    built = create_model(tiny.model_config())
+    text = T5Encoder(T5Config.from_hugging_face(tiny.text_config(), "text"))
+    return diffusion.TextToLatent(built["dit"], built["conditioner"], text)
+
+
+@pytest.fixture(scope="module")
+def exported(untrained, started, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny.export(folder, started, untrained, scale=0.9)
+    return folder
+
+
+def test_flow_loss_of_the_true_velocity_is_zero(untrained, monkeypatch):
+    rng = np.random.default_rng(0)
+    z, noise = (mx.array(rng.standard_normal((2, 4, 8)).astype(np.float32)) for _ in range(2))
+    seen = {}
+
+    def velocity(x, t, *conditions):
+        seen["x"] = x
+        return noise - z
+
+    monkeypatch.setattr(untrained, "velocity", velocity, raising=False)
+    t = mx.array([0.0, 1.0])
+    assert diffusion.flow_loss(untrained, z, noise, t).item() == 0
+    np.testing.assert_array_equal(np.array(seen["x"][0]), np.array(z[0]))
+    np.testing.assert_array_equal(np.array(seen["x"][1]), np.array(noise[1]))
+
+
+def test_training_and_pipeline_condition_alike(untrained, exported):
+    """The same caption, length, noise and time give the same velocity in the training graph and through the API."""
+    pipe = StableAudioPipeline.from_pretrained(exported)
+    texts, seconds = ["kick drum", "a4 synth note, quux"], [4.0, 2.0]
+    rng = np.random.default_rng(0)
+    x = mx.array(rng.standard_normal((2, 80, tiny.LATENTS)).astype(np.float32))
+    t = mx.array([0.9, 0.3])
+    ids = np.zeros((2, tiny.MAX_LENGTH), np.int32)
+    for row, text in zip(ids, texts, strict=True):
+        tokens = [*captions.token_ids(text), captions.END]
+        row[: len(tokens)] = tokens
+    ours = untrained.velocity(x, t, mx.array(ids), mx.array(seconds) / tiny.LONGEST, mx.ones((2,)))
+    found = pipe.conditioning_arrays(texts, seconds)
+    theirs = pipe.transformer_output(x.swapaxes(1, 2), t, found["cross_cond"], found["global_cond"]).swapaxes(1, 2)
+    scale = mx.abs(ours).max().item()
+    assert mx.abs(ours - theirs).max().item() < 0.02 * scale  # the file is float16
+
+
+def test_the_export_is_a_model_like_any_other(exported):
+    pipe = StableAudioPipeline.from_pretrained(exported)
+    audio = pipe.generate("kick drum", seconds=1, seed=0)
+    assert audio.shape == (1, 2, synth.SAMPLE_RATE) and pipe.sample_rate == synth.SAMPLE_RATE
+
+
+def test_measurements_are_right_on_the_sounds_themselves():
+    by_text = {}
+    table = evaluate.measure(lambda text, seed: by_text.setdefault(seed, synth.render(synth.vocabulary()[seed - 100])))
+    for kind, row in table.items():
+        assert row["kind"] == row["sound"] == 1 and row["si_sdr_db"] > 60, kind
+        assert row.get("pitch_cents", 0) < synth.TUNING and row.get("tempo_percent", 0) < 1, kind
