@@ -54,7 +54,7 @@ def align(run, config, key, got, wanted):
         frames = (wanted != 0).any(axis=1, keepdims=True)
         return got[..., : wanted.shape[-1]] * frames, wanted
     if run["kind"] == "generate" and got.shape[-1] < wanted.shape[-1]:
-        assert got.shape[-1] == round(run["args"]["seconds"] * config["sample_rate"])
+        assert got.shape[-1] == int(run["args"]["seconds"] * config["sample_rate"])
         return got, wanted[..., : got.shape[-1]]
     if run["kind"] in ("decode", "decode_codes"):
         length = min(got.shape[-1], wanted.shape[-1])
