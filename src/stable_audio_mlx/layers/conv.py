@@ -156,6 +156,13 @@ class Chain(nn.Module):
             x = module(x)
         return x
 
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the output frames [start, stop) are made of; what has no ``reach`` is pointwise."""
+        for module in reversed(self[self.NAME]):
+            if hasattr(module, "reach"):
+                start, stop = module.reach(start, stop)
+        return start, stop
+
 
 class ResidualUnit(Chain):
     """x + conv1(act(conv7(act(x)))), the wide convolution dilated; ``act`` makes an activation for its channels."""
@@ -174,10 +181,6 @@ class ResidualUnit(Chain):
         y = act2(conv7(act1(x)))
         # One product adds the residual; adding it afterwards would read and write everything once more.
         return mx.addmm(x + conv1.bias, y, conv1.weight[:, 0].T)
-
-    def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The input frames that the output frames [start, stop) are made of."""
-        return self[self.NAME][1].reach(start, stop)
 
 
 def lay_out_weights(module: nn.Module) -> None:
