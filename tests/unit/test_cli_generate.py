@@ -1,7 +1,6 @@
 """``generate.py`` as a user meets it: files, names, streams, exit codes."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -137,15 +136,3 @@ def test_answers_without_loading_anything_heavy(flag, code):
     done = subprocess.run([sys.executable, "-c", DOOR, flag], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "[]", done.stderr
     assert done.returncode == code
-
-
-def test_help_is_quick():
-    """In processor time, which a busy machine does not change."""
-
-    def used():
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "generate.py", "--help"], cwd=ROOT, capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert min(used() for _ in range(3)) < 0.1
