@@ -1,5 +1,6 @@
 """``AutoencoderModel``: sound to latents or codes and back, for every autoencoder that a config can describe."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from mlx.utils import tree_flatten
 
 from . import audio as sound
 from . import cpu
-from .errors import AudioError, ConfigError, OptionError
+from .errors import AudioError, ConfigError, OptionError, SanityError
 from .models.autoencoder import Autoencoder, Noise
 from .weights.parts import Parts
 from .weights.source import ModelSource, open_model
@@ -22,7 +23,8 @@ DECODER = ("decoder", "bottleneck", "pretransform")
 class AutoencoderModel:
     """An autoencoder, alone or from inside a diffusion model.  Arrays are channels first: (batch, channels, frames).
 
-    Encoder and decoder are read from disk when they are first used.  ``downsampling_ratio`` is samples per latent.
+    Encoder and decoder are read from disk when they are first used.  ``downsampling_ratio`` is samples per latent;
+    ``discrete`` says whether latents have codes.
     """
 
     def __init__(self, source: ModelSource, dtype: str = "auto"):
@@ -34,8 +36,8 @@ class AutoencoderModel:
         self.latent_dim = model.autoencoder.latent_dim
         self.downsampling_ratio = model.autoencoder.downsampling_ratio
         self.in_channels, self.out_channels = model.autoencoder.in_channels, model.autoencoder.out_channels
-        self._scale, self._discrete = model.scale, model.autoencoder.discrete
-        self._parts = Parts(source, dtype, keep=True)
+        self._scale, self.discrete = model.scale, model.autoencoder.discrete
+        self._source, self._parts = source, Parts(source, dtype, keep=True)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, dtype: str = "auto") -> "AutoencoderModel":
@@ -72,7 +74,7 @@ class AutoencoderModel:
         model = self._load(ENCODER)
         latents = []
         for i, clip in enumerate(clips):
-            x, own = self._inside(model, clip[None]), None if noise is None else self._inside(model, noise[i : i + 1])
+            x, own = self._inside(clip[None]), None if noise is None else self._inside(noise[i : i + 1])
             if chunked:
                 latents.append(model.encode_chunked(x, chunk_size, overlap, own))
             else:
@@ -91,18 +93,18 @@ class AutoencoderModel:
         model = self._load(DECODER)
         clips = []
         for i in range(len(z)):
-            x = self._inside(model, z[i : i + 1])
+            x = self._inside(z[i : i + 1])
             if chunked:
                 clips.append(model.decode_chunked(x, chunk_size, overlap))
             else:
-                clips.append(model.decode_tiled(x, self._noise(model, noise, i)))
+                clips.append(model.decode_tiled(x, self._noise(noise, i)))
         return self._outside(clips)
 
     def encode_codes(self, audio: Any, sr: int | Sequence[int] | None = None) -> mx.array:
         """Codes (B, n_codebooks, T), int32 (int64 where a codebook is larger); OptionError without codebooks."""
         self._check_discrete()
         model = self._load(ENCODER)
-        codes = [model.encode_codes(self._inside(model, clip[None])) for clip in self.prepare(audio, sr)]
+        codes = [model.encode_codes(self._inside(clip[None])) for clip in self.prepare(audio, sr)]
         return mx.concatenate(codes)
 
     def decode_codes(self, codes: Any) -> mx.array:
@@ -111,7 +113,7 @@ class AutoencoderModel:
         model = self._load(DECODER)
         array = np.asarray(codes)
         array = array[None] if array.ndim == 2 else array
-        bottleneck = model.bottleneck
+        bottleneck = model["bottleneck"]
         if array.ndim != 3 or not array.size or not np.issubdtype(array.dtype, np.integer):
             raise AudioError(f"codes: expected integers (batch, codebooks, frames), got {array.dtype} {array.shape}")
         if array.shape[1] > bottleneck.codebooks or array.min() < 0 or array.max() >= bottleneck.codebook_size:
@@ -121,12 +123,36 @@ class AutoencoderModel:
             )
         return self._outside([model.decode_codes(mx.array(clip[None])) for clip in array])
 
+    def roundtrip(
+        self, audio: Any, sr: int | None = None, chunked: bool = False, chunk_size: int = 128, overlap: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One clip as the model takes it and as it comes back: (C, L) twice, at the model's rate, of equal length."""
+        clip = sound.prepare(audio, sr or self.sample_rate, self.sample_rate, self.in_channels)
+        latents = self.encode(clip, None, chunked, chunk_size, overlap)
+        result = np.array(self.decode(latents, chunked, chunk_size, overlap)[0])
+        return sound.match_channels(clip, self.out_channels), sound.fit_length(result, clip.shape[1])
+
+    def fingerprint(self) -> np.ndarray:
+        """A few dozen weights, float32: nearly the same for one model in every format and precision."""
+        tensors = self._source.tensors("autoencoder", self._source.create()["autoencoder"])
+        small = [tensors[name] for name in sorted(tensors) if 1 < math.prod(tensors[name].shape) <= 1 << 16]
+        return np.concatenate(
+            [tensor.read().ravel()[:4] for tensor in small[:: len(small) // 32 + 1]], dtype=np.float32
+        )
+
+    def check_origin(self, name: str, fingerprint: np.ndarray) -> None:
+        """AudioError if codes that the model ``name`` made are not this model's."""
+        own = self.fingerprint()
+        if fingerprint.shape != own.shape or not np.linalg.norm(fingerprint - own) <= 0.01 * np.linalg.norm(own):
+            other = name if name != self.name else "other weights of that name"
+            raise AudioError(f"codes: made by {other}, so {self.name} cannot decode them; use the same --model")
+
     def prepare(self, audio: Any, sr: int | Sequence[int] | None = None) -> np.ndarray:
         """Any sound as the encoder takes it, (B, C, L): rate, channels, silence up to a multiple of the ratio."""
         clips = list(audio) if isinstance(audio, list | tuple) or getattr(audio, "ndim", 0) == 3 else [audio]
         if not clips:
             raise AudioError("audio: no clips")
-        rates = [sr or self.sample_rate] * len(clips) if sr is None or np.isscalar(sr) else list(sr)
+        rates = list(sr) if isinstance(sr, Sequence) else [sr or self.sample_rate] * len(clips)
         if len(rates) != len(clips):
             raise OptionError(f"sr: {len(rates)} sample rates for {len(clips)} clips")
         arrays = []
@@ -140,10 +166,12 @@ class AutoencoderModel:
         return np.stack([sound.fit_length(array, length) for array in arrays])
 
     def _load(self, children: tuple[str, ...]) -> Autoencoder:
-        return self._parts.get("autoencoder", children)
+        model = self._parts.get("autoencoder", children)
+        self._dtype = next(value.dtype for _, value in tree_flatten(model[children[0]].parameters()))
+        return model
 
     def _check_discrete(self) -> None:
-        if not self._discrete:
+        if not self.discrete:
             raise OptionError(f"{self.name}: this autoencoder has no codebooks; use encode and decode")
 
     def _latents(self, array: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -151,14 +179,16 @@ class AutoencoderModel:
         array = to_numpy(array, name)
         array = array[None] if array.ndim == 2 else array
         if array.ndim != 3 or not array.size or array.shape[1] != self.latent_dim:
-            raise AudioError(f"{name}: expected (batch, {self.latent_dim}, frames), got shape {array.shape}")
+            raise AudioError(
+                f"{name}: expected (batch, {self.latent_dim}, frames), got {array.shape}: another model's?"
+            )
         if shape is not None and array.shape != shape:
             raise AudioError(f"{name}: expected shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():
             raise AudioError(f"{name}: holds values that are not finite (NaN or infinity)")
         return array
 
-    def _noise(self, model: Autoencoder, noise: Any, item: int) -> Noise:
+    def _noise(self, noise: Any, item: int) -> Noise:
         """Item ``item`` of the user's noise as the model takes it: channels last."""
         if noise is None:
             return None
@@ -168,17 +198,19 @@ class AutoencoderModel:
         own = {key: to_numpy(value, f"noise[{key!r}]")[item : item + 1] for key, value in given.items()}
         if "bottleneck" in own:
             own["bottleneck"] = own["bottleneck"].swapaxes(1, 2)
-        return {key: mx.array(value).astype(dtype_of(model)) for key, value in own.items()}
+        return {key: mx.array(value).astype(self._dtype) for key, value in own.items()}
 
-    @staticmethod
-    def _inside(model: Autoencoder, array: np.ndarray) -> mx.array:
+    def _inside(self, array: np.ndarray) -> mx.array:
         """(B, C, L) of NumPy -> (B, L, C) in the weights' dtype"""
-        return mx.array(np.ascontiguousarray(array.swapaxes(1, 2))).astype(dtype_of(model))
+        return mx.array(np.ascontiguousarray(array.swapaxes(1, 2))).astype(self._dtype)
 
     @staticmethod
     def _outside(items: list[mx.array]) -> mx.array:
-        """(1, L, C) each -> (B, C, L) float32"""
-        return mx.contiguous(mx.concatenate(items).swapaxes(1, 2).astype(mx.float32))
+        """(1, L, C) each -> (B, C, L) float32; SanityError for what is not finite"""
+        result = mx.contiguous(mx.concatenate(items).swapaxes(1, 2).astype(mx.float32))
+        if not mx.isfinite(result).all():
+            raise SanityError("the result is not finite: try --dtype float32 or convert the model again")
+        return result
 
 
 def to_numpy(array: Any, where: str) -> np.ndarray:
@@ -189,8 +221,3 @@ def to_numpy(array: Any, where: str) -> np.ndarray:
         return np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError):
         raise AudioError(f"{where}: not an array of numbers") from None
-
-
-def dtype_of(model: Autoencoder) -> mx.Dtype:
-    """The dtype of the weights, the same for encoder and decoder."""
-    return tree_flatten(model.parameters())[0][1].dtype

@@ -22,6 +22,7 @@ def network(cls, config):
 @pytest.mark.parametrize("cls, config, shape", [(DACEncoder, ENCODER, (1, 240, 2)), (DACDecoder, DECODER, (1, 30, 3))])
 def test_tiles_equal_the_whole(cls, config, shape, monkeypatch):
     monkeypatch.setattr(tiling, "CPU_TILE_BYTES", 1 << 8)
+    monkeypatch.setattr(tiling, "GPU_TILE_BYTES", 1 << 8)
     monkeypatch.setattr(tiling, "LEAST_TILE", 16)
     monkeypatch.setattr(tiling, "BLOCK_LATENTS", 5)
     model, x = network(cls, config), mx.random.normal(shape)

@@ -63,7 +63,8 @@ class ResidualVectorQuantize(nn.Module):
 
     def decode(self, codes: mx.array) -> mx.array:
         """codes: (B, n, T), n at most the number of codebooks -> (B, T, D)"""
-        return sum(q.decode(codes[:, i]) for i, q in enumerate(self.quantizers[: codes.shape[1]]))
+        parts = [q.decode(codes[:, i]) for i, q in enumerate(self.quantizers[: codes.shape[1]])]
+        return mx.stack(parts).sum(axis=0)
 
 
 class EuclideanCodebook(nn.Module):
@@ -101,18 +102,18 @@ class ResidualVQ(nn.Module):
 
     def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
         """x: (B, T, D) -> quantised (B, T, D) and codes (B, n, T) int32"""
-        x, codes = self.project_in(x), []
+        x, found = self.project_in(x), []
         for layer in self.layers:
             table = layer.codebook.embed[0]
-            codes.append(nearest(x, table))
-            x = x - table[codes[-1]]
-        codes = mx.stack(codes, axis=1)
+            found.append(nearest(x, table))
+            x = x - table[found[-1]]
+        codes = mx.stack(found, axis=1)
         return self.decode(codes), codes
 
     def decode(self, codes: mx.array) -> mx.array:
         """codes: (B, n, T) -> (B, T, D)"""
-        found = sum(layer.codebook.embed[0][codes[:, i]] for i, layer in enumerate(self.layers[: codes.shape[1]]))
-        return self.project_out(found)
+        rows = [layer.codebook.embed[0][codes[:, i]] for i, layer in enumerate(self.layers[: codes.shape[1]])]
+        return self.project_out(mx.stack(rows).sum(axis=0))
 
 
 class ScalarGrid:

@@ -102,7 +102,10 @@ class AntiAliased(nn.Module):
     @staticmethod
     def _taps(x: mx.array, taps: mx.array, stride: int) -> mx.array:
         frames = (x.shape[1] - len(taps)) // stride + 1
-        return sum(x[:, i : i + stride * (frames - 1) + 1 : stride] * taps[i] for i in range(len(taps)))
+        y = mx.zeros((x.shape[0], frames, x.shape[2]), x.dtype)
+        for i in range(len(taps)):
+            y = y + x[:, i : i + stride * (frames - 1) + 1 : stride] * taps[i].astype(x.dtype)
+        return y
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames that the output frames [start, stop) are made of."""

@@ -128,6 +128,11 @@ class Autoencoder(nn.Module):
         h, options = self._hidden(z, noise)
         return self._samples(evaluate(self.decoder, h, **options))
 
+    def latents_for(self, samples: int) -> int:
+        """How many latents the first ``samples`` of the decoded sound depend on."""
+        frames = samples if self.pretransform is None else self.pretransform.frames_for(samples)
+        return self.decoder.reach(0, frames)[1]
+
     def encode_chunked(
         self, audio: mx.array, chunk_size: int = 128, overlap: int = 32, noise: mx.array | None = None
     ) -> mx.array:
@@ -168,7 +173,7 @@ class Autoencoder(nn.Module):
         return self.decode_tiled(self._quantizer().dequantize(codes))
 
     def _quantizer(self) -> DiscreteBottleneck:
-        if not self.discrete:
+        if not isinstance(self.bottleneck, DiscreteBottleneck):
             raise OptionError("this autoencoder has no codebooks; use encode and decode")
         return self.bottleneck
 
@@ -217,6 +222,10 @@ class AutoencoderPretransform(nn.Module):
         """z: (B, T, latent_dim) -> (B, L, C)"""
         return self.model.decode(z * self.scale)
 
+    def frames_for(self, samples: int) -> int:
+        """How many frames the first ``samples`` of the decoded sound depend on."""
+        return self.model.latents_for(samples)
+
 
 ENCODERS = {"oobleck": OobleckEncoder, "dac": DACEncoder, "taae_v2": SAMEEncoder}
 DECODERS = {"oobleck": OobleckDecoder, "dac": DACDecoder, "taae_v2": SAMEDecoder}
@@ -236,7 +245,7 @@ BOTTLENECKS = {
 PRETRANSFORMS = {"patched": PatchedPretransform, "autoencoder": AutoencoderPretransform}
 
 
-def make(table: dict[str, type], section: Any, path: str, *arguments: Any) -> nn.Module:
+def make(table: dict[str, Any], section: Any, path: str, *arguments: Any) -> nn.Module:
     """The module that ``{"type": ..., "config": {...}}`` describes."""
     cls = lookup(table, section, path)
     part = build(PartSection, section, path)

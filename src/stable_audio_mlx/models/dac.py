@@ -137,10 +137,6 @@ class DACDecoder(nn.Module):
         """The latents that the samples [start, stop) are made of."""
         return self.decoder.reach(start, stop)
 
-    def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The latents that the samples [start, stop) are made of."""
-        return self.decoder.reach(start, stop)
-
     def tiled(self, x: mx.array) -> Iterator[mx.array]:
         """The same, evaluated piece by piece in bounded memory.  x: (B, T, latent_dim) -> (B, l, out_channels) each"""
         lay_out_weights(self)

@@ -44,3 +44,7 @@ class PatchedPretransform(nn.Module):
         """z: (B, T, C * patch) -> (B, T * patch, C)"""
         z = z.reshape(*z.shape[:2], self.channels, self.patch)
         return z.swapaxes(2, 3).reshape(len(z), -1, self.channels)
+
+    def frames_for(self, samples: int) -> int:
+        """How many frames the first ``samples`` of the decoded sound depend on."""
+        return -(-samples // self.patch)
