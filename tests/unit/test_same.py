@@ -78,8 +78,8 @@ MODELS = {
 @pytest.fixture(params=MODELS)
 def model(request, monkeypatch) -> Autoencoder:
     """Each kind of attention, in pieces so small that every length above a few latents has several."""
-    monkeypatch.setattr(same, "TILE_LATENTS", 2)
-    monkeypatch.setattr(same, "TILE_PER_OVERLAP", 0)
+    monkeypatch.setattr(same, "TILE", 8)
+    monkeypatch.setattr(same, "PIECE", 2)
     return random_model(MODELS[request.param])
 
 
@@ -117,7 +117,7 @@ def test_pieces_are_the_whole(model, length):
     whole = model.decode(z)
     assert whole.shape == (2, length * 8, 2)
     pieces = list(model.decoder.tiled(model.bottleneck.decode(z)))
-    assert len(pieces) > 1 or length <= 4
+    assert len(pieces) > 1 or length <= 4  # four of each clip of the batch
     assert error(model.decode_tiled(z), whole) < 5e-6
     audio = noise(2, length * 8 - 3, 2)
     assert error(model.encode_tiled(audio), model.encode(audio)) < 5e-6

@@ -6,7 +6,7 @@ those.  In between, all groups stand in one row of tokens and attend either with
 for the second half of the blocks (SAME-S), or within a band around each token (SAME-L).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,8 +18,8 @@ from ..layers.conv import Chain, Conv1d
 from ..layers.transformer import BLOCK_KEYS, TransformerBlock
 from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
 
-# Latents computed at once: many enough for full speed, and for what tiles share to cost little.
-TILE_LATENTS, TILE_PER_OVERLAP = 64, 8
+# Latents of a tile, many times those that tiles share, and of the pieces in which the blocks go through it.
+TILE, PIECE = 512, 64
 
 
 class Resampling(Blocks):
@@ -45,8 +45,8 @@ class Resampling(Blocks):
         half = self.block_0.self_attn.rope_dims // 2
         return {f"transformers.{i}.rope.inv_freq": (half,) for i in range(self.depth)} if half else {}
 
-    def resample(self, x: mx.array, noise: mx.array | None) -> mx.array:
-        """x: (B, N * given, D), noise: (B, <= N, asked, D) -> (B, N * asked, D)"""
+    def resample(self, x: mx.array, noise: mx.array | None, piece: int | None) -> mx.array:
+        """x: (B, N * given, D), noise: (B, <= N, asked, D), piece: as ``transform`` -> (B, N * asked, D)"""
         batch, _, dim = x.shape
         x = x.reshape(batch, -1, self.given, dim)
         new = mx.broadcast_to(self.new_tokens[:, None], (batch, x.shape[1], self.asked, dim))
@@ -54,20 +54,30 @@ class Resampling(Blocks):
             if noise.shape[2:] != new.shape[2:] or not 0 <= x.shape[1] - noise.shape[1] < self.chunk_groups:
                 raise OptionError(f"noise of the tokens must be like {new.shape}, got {noise.shape}")
             new = new + self.mask_noise * mx.pad(noise, [(0, 0), (0, x.shape[1] - noise.shape[1]), (0, 0), (0, 0)])
-        tokens = self.transform(mx.concatenate([x, new.astype(x.dtype)], axis=2).flatten(1, 2))
-        return tokens.reshape(batch, -1, self.given + self.asked, dim)[:, :, self.given :].flatten(1, 2)
+        tokens = mx.concatenate([x, new.astype(x.dtype)], axis=2).flatten(1, 2)
+        tokens = self.transform(tokens, piece).reshape(batch, -1, self.given + self.asked, dim)
+        return tokens[:, :, self.given :].flatten(1, 2)
 
-    def transform(self, x: mx.array) -> mx.array:
-        """All blocks.  x: (B, N * (stride + 1), D) -> the same shape"""
+    def transform(self, x: mx.array, piece: int | None) -> mx.array:
+        """All blocks, ``piece`` groups at a time if given, each evaluated.  x: (B, N * (stride + 1), D) -> the same"""
+        group = self.stride + 1
         if self.window is not None:
-            return run(self.blocks, x)
-        chunk, shift = (n * (self.stride + 1) for n in (self.chunk_groups, self.shift))
-        half = self.depth // 2 if shift else self.depth
-        x = run_chunks(self.blocks[:half], x, chunk)
-        if not shift:
+            before, after = (n * group for n in self.window)
+            for block in self.blocks:
+                x = in_pieces(block, x, 1, piece and piece * group, before, after)
             return x
+        shift, half = self.shift * group, self.depth // 2
+        if not shift:
+            return self.in_chunks(self.blocks, x, piece)
+        x = self.in_chunks(self.blocks[:half], x, piece)
         x = mx.concatenate([x[:, :shift], x, x[:, -shift:]], axis=1)
-        return run_chunks(self.blocks[half:], x, chunk)[:, shift:-shift]
+        return self.in_chunks(self.blocks[half:], x, piece)[:, shift:-shift]
+
+    def in_chunks(self, blocks: list[nn.Module], x: mx.array, piece: int | None) -> mx.array:
+        """The blocks on consecutive chunks, each apart from the others.  x: (B, N, D) -> (B, N, D)"""
+        chunks = x.reshape(-1, self.chunk_groups * (self.stride + 1), x.shape[2])
+        piece = piece and max(1, piece // self.chunk_groups)
+        return in_pieces(nn.Sequential(*blocks), chunks, 0, piece).reshape(x.shape)
 
     def groups(self, start: int, stop: int) -> tuple[int, int]:
         """The groups that the groups [start, stop) depend on, whole chunks."""
@@ -83,23 +93,20 @@ class Resampling(Blocks):
         return self.mapping.reach(start, stop) if isinstance(self.mapping, Conv1d) else (start, stop)
 
     def tiles(self, network: nn.Module, x: mx.array, noise: mx.array | None) -> Iterator[mx.array]:
-        """``network(x, noise)``, of which this is the part that resamples, in consecutive evaluated pieces.
+        """``network(x, noise)``, of which this is the part that resamples, in consecutive evaluated tiles.
 
-        Each piece is computed from as much of ``x`` as it depends on, so all have their exact values.
+        Each is computed from as much of ``x`` as it depends on, so all have their exact values.
         """
-        size, total = self.chunk_groups, x.shape[1]
-        first, last = self.groups(0, size)
-        groups = max(TILE_LATENTS, TILE_PER_OVERLAP * (last - first - size)) // len(x)
-        length, tile = self.length(total), max(1, groups // size) * size * self.asked
+        total, length = x.shape[1], self.length(x.shape[1])
+        tile = max(1, TILE // len(x) // self.chunk_groups) * self.chunk_groups * self.asked
         for start in range(0, length, tile):
             stop = min(start + tile, length)
             low, high = self.reach(start, stop)
             low, high = max(0, low), min(high, total)
-            part = None if noise is None else noise[:, low // self.given : -(-high // self.given)]
+            own = None if noise is None else noise[:, low // self.given : -(-high // self.given)]
             at = low // self.given * self.asked
-            y = mx.contiguous(network(x[:, low:high], part)[:, start - at : stop - at])
-            mx.eval(y)
-            yield y
+            y = network(x[:, low:high], own, max(1, PIECE // len(x)))
+            yield evaluated(y[:, start - at : stop - at])
 
 
 class Downsampling(Resampling):
@@ -108,9 +115,9 @@ class Downsampling(Resampling):
     def __init__(self, cfg: SAMEEncoderConfig):
         super().__init__(cfg, cfg.in_channels, cfg.width, given=cfg.stride, asked=1)
 
-    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+    def __call__(self, x: mx.array, noise: mx.array | None = None, piece: int | None = None) -> mx.array:
         """x: (B, L, C), noise: (B, T, 1, D) -> (B, T, D), T whole chunks, zeros after the end"""
-        return self.resample(self.mapping(pad_to(x, self.stride * self.chunk_groups)), noise)
+        return self.resample(self.mapping(pad_to(x, self.stride * self.chunk_groups)), noise, piece)
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames [start, stop), whole chunks, that the output frames [start, stop) are made of."""
@@ -129,9 +136,10 @@ class Upsampling(Resampling):
     def __init__(self, cfg: SAMEDecoderConfig):
         super().__init__(cfg, cfg.width, cfg.out_channels, given=1, asked=cfg.stride)
 
-    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
+    def __call__(self, x: mx.array, noise: mx.array | None = None, piece: int | None = None) -> mx.array:
         """x: (B, T, D), noise: (B, T, stride, D) -> (B, T * stride, C)"""
-        return self.mapping(self.resample(pad_to(x, self.chunk_groups), noise))[:, : self.length(x.shape[1])]
+        y = self.mapping(self.resample(pad_to(x, self.chunk_groups), noise, piece))
+        return y[:, : self.length(x.shape[1])]
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames [start, stop), whole chunks, that the output frames [start, stop) are made of."""
@@ -154,10 +162,17 @@ class SAMEEncoder(Chain):
         self.in_channels, self.out_channels = cfg.in_channels, cfg.latent_dim
         self.strides, self.chunk_latents = cfg.strides, cfg.chunk_groups
 
-    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
-        """x: (B, L, in_channels), noise: (B, T, 1, D) of the learned tokens -> (B, T, latent_dim)"""
+    def __call__(self, x: mx.array, noise: mx.array | None = None, piece: int | None = None) -> mx.array:
+        """x: (B, L, in_channels), noise: (B, T, 1, D) of the learned tokens -> (B, T, latent_dim)
+
+        ``piece``: latents that go through the blocks at a time, each evaluated; None: all, and nothing is evaluated.
+        """
         level, _, project, _ = self.layers
-        return project(level(x, noise))
+        return project(level(x, noise, piece))
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The input frames that the latents [start, stop) are made of; may lie outside of the signal."""
+        return self.layers[0].reach(start, stop)
 
     def tiled(self, x: mx.array, noise: mx.array | None = None) -> Iterator[mx.array]:
         """The same in consecutive evaluated pieces, in memory that does not depend on L."""
@@ -174,10 +189,17 @@ class SAMEDecoder(Chain):
         self.in_channels, self.out_channels = cfg.latent_dim, cfg.out_channels
         self.strides, self.chunk_latents = cfg.strides, cfg.chunk_groups
 
-    def __call__(self, x: mx.array, noise: mx.array | None = None) -> mx.array:
-        """x: (B, T, latent_dim), noise: (B, T, stride, D) of the learned tokens -> (B, T * stride, C)"""
+    def __call__(self, x: mx.array, noise: mx.array | None = None, piece: int | None = None) -> mx.array:
+        """x: (B, T, latent_dim), noise: (B, T, stride, D) of the learned tokens -> (B, T * stride, C)
+
+        ``piece``: latents that go through the blocks at a time, each evaluated; None: all, and nothing is evaluated.
+        """
         _, project, _, level = self.layers
-        return level(project(x), noise)
+        return level(project(x), noise, piece)
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The latents that the output frames [start, stop) are made of; may lie outside of the signal."""
+        return self.layers[-1].reach(start, stop)
 
     def tiled(self, x: mx.array, noise: mx.array | None = None) -> Iterator[mx.array]:
         """The same in consecutive evaluated pieces, in memory that does not depend on T."""
@@ -192,15 +214,28 @@ def make_block(cfg: SAMEConfig, index: int) -> TransformerBlock:
     return block
 
 
-def run(blocks: list[nn.Module], x: mx.array) -> mx.array:
-    for block in blocks:
-        x = block(x)
+def in_pieces(
+    function: Callable[[mx.array], mx.array], x: mx.array, axis: int, piece: int | None, before: int = 0, after: int = 0
+) -> mx.array:
+    """``function(x)``, ``piece`` positions along ``axis`` at a time, each evaluated; None: at once, unevaluated.
+
+    A position of the result depends on the positions from ``before`` it to ``after`` it.
+    """
+    if piece is None:
+        return function(x)
+    parts, total, lead = [], x.shape[axis], (slice(None),) * axis
+    for start in range(0, total, piece):
+        low, high = max(0, start - before), min(total, start + piece + after)
+        y = function(x[(*lead, slice(low, high))])
+        parts.append(evaluated(y[(*lead, slice(start - low, start - low + piece))]))
+    return mx.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def evaluated(x: mx.array) -> mx.array:
+    """``x`` computed now, without what it was cut from."""
+    x = mx.contiguous(x)
+    mx.eval(x)
     return x
-
-
-def run_chunks(blocks: list[nn.Module], x: mx.array, chunk: int) -> mx.array:
-    """The blocks on consecutive chunks of ``chunk`` tokens, apart from each other.  x: (B, N, D) -> (B, N, D)"""
-    return run(blocks, x.reshape(-1, chunk, x.shape[2])).reshape(x.shape)
 
 
 def pad_to(x: mx.array, multiple: int) -> mx.array:
