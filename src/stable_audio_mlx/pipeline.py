@@ -12,8 +12,9 @@ from .errors import ConfigError, SanityError
 from .events import Clock, Event, peak_memory
 from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
 from .models.factory import INPAINT_IDS
-from .options import Completed, GenerateOptions, ModelFacts, as_list, complete, spread
-from .run import Known, Run, Window, known_sounds, prepare
+from .options import Completed, GenerateOptions, as_list, complete, spread
+from .presets import ModelFacts
+from .run import Known, Run, Window, known_sounds, prepare, remarks
 from .sampling.guidance import SHARES, Guided, Keeping, network_calls
 from .sampling.inpaint import put_back
 from .weights.parts import Parts
@@ -35,6 +36,7 @@ class StableAudioPipeline:
         self._model = model = source.create()
         if model.dit is None:
             raise ConfigError(f"{source.name}: an autoencoder makes no sound from text; use encode and decode with it")
+        assert model.objective is not None
         if model.sample_size < model.downsampling_ratio:
             raise ConfigError(f"model_config.sample_size: {model.sample_size} samples are less than one latent frame")
         self.name, self.config, self.sample_rate = source.name, source.config, model.sample_rate
@@ -108,6 +110,8 @@ class StableAudioPipeline:
         self._parts.release("autoencoder")
         if known.init is not None or known.kept is not None:
             clock.lap("encode")
+            for message in remarks(run.options, self.facts):
+                yield Event("note", message)
         conditions = yield from self._conditions(run.options)
         self._parts.release("conditioner", "text")
         clock.lap("text")
@@ -184,7 +188,8 @@ class StableAudioPipeline:
             other = None if negative is None else self._assemble(negative, run.window, known, negative=True)
             uncond = inputs(cond.unconditional(other))
         mask, shares = run.window.mask, SHARES[self.facts.objective]
-        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond, mask)
+        times = run.sampler.times(run.levels)
+        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond, mask, times)
         velocity = Guided(
             single,
             pair,
@@ -215,18 +220,23 @@ class StableAudioPipeline:
     # From latents to sound
 
     def _decode(self, x: mx.array, run: Run, known: Known) -> Generator[Event, None, mx.array]:
-        """x: (B, T, C) -> audio (B, channels, samples), clip by clip, cut to the seconds asked and checked."""
+        """x: (B, T, C) -> audio (B, channels, samples), clip by clip, cut to the seconds asked and checked.
+
+        Latents that nothing of those seconds depends on are not decoded.
+        """
         autoencoder, clips = self._parts.get("autoencoder", DECODER), []
         for latents, valid, seconds in zip(x, run.window.valid, run.options.seconds, strict=True):
+            samples = int(seconds * self.sample_rate)
             y = latents[None, :valid]
-            y = y if autoencoder is None else autoencoder.decode_tiled(y * self._model.scale)
-            clip = np.array(y[0].astype(mx.float32)).T[:, : int(seconds * self.sample_rate)]
+            if autoencoder is not None:
+                y = autoencoder.decode_tiled(y[:, : autoencoder.latents_for(samples)] * self._model.scale)
+            clip = np.array(y[0, :samples].astype(mx.float32)).T
             if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
                 yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
                 clip = np.clip(clip, -1, 1)
             if known.sound is not None and run.options.inpaint:
-                clip = put_back(clip, known.sound[:, : clip.shape[1]], run.options.inpaint, self.sample_rate)
-            check_sound(clip, int(seconds * self.sample_rate))
+                clip = put_back(clip, known.sound, run.options.inpaint, self.sample_rate)
+            check_sound(clip, samples)
             clips.append(clip)
         longest = max(clip.shape[1] for clip in clips)
         return mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))

@@ -1,7 +1,7 @@
 """What a generation needs before its first step: lengths, noise levels, noise, and the latents of given sounds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from . import audio
 from .errors import OptionError
 from .models.factory import AudioModel
-from .options import Completed, ModelFacts
+from .options import Completed
+from .presets import ModelFacts
 from .sampling.inpaint import kept_frames
 from .sampling.noise import ClipNoise, GivenNoise
 from .sampling.samplers import Levels, Sampler, sampler_for
@@ -37,7 +38,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Known:
-    """Given sound: latents to vary (1, T, C); latents to keep, their frames (B, T, 1) and samples (C, L)."""
+    """Given sound: latents to vary and latents to keep (1 or B, T, C), the frames to keep (B, T, 1), samples (C, n)."""
 
     init: mx.array | None = None
     kept: mx.array | None = None
@@ -63,8 +64,9 @@ class Run:
 
 
 def prepare(options: Completed, model: AudioModel, facts: ModelFacts) -> Run:
-    """Raises OptionError for a sampler that does not fit and for noise of the wrong shape."""
+    """Raises OptionError for a sampler that does not fit, noise of the wrong shape, ranges with nothing to make."""
     sampler = sampler_for(options.sampler, facts.objective, facts.stable_audio_3)
+    check_ranges(options, model)
     window = window_of(options, model)
     levels = levels_of(options, model, facts, sampler, window)
     needed = sum(level > 0 for level in levels[1:]) if sampler.draws else 0
@@ -88,6 +90,18 @@ def window_of(options: Completed, model: AudioModel) -> Window:
     headroom = int(options.headroom_seconds * rate / ratio)
     valid = [min(most, math.ceil(int(s * rate) / ratio) + headroom) for s in options.seconds]
     return Window(max(valid), valid)
+
+
+def check_ranges(options: Completed, model: AudioModel) -> None:
+    """OptionError for an inpainting range in which no latent frame of the clip begins."""
+    seconds, frame = max(options.seconds), model.downsampling_ratio / model.sample_rate
+    length = math.ceil(int(seconds * model.sample_rate) / model.downsampling_ratio)
+    for start, end in options.inpaint or ():
+        if start >= seconds:
+            raise OptionError(f"inpaint: {start:g} to {end:g} s lies behind the end of the clip, {seconds:g} s")
+        one = kept_frames([(start, end)], seconds, model.sample_rate, model.downsampling_ratio, length)
+        if one.all():
+            raise OptionError(f"inpaint: {start:g} to {end:g} s is too short; latent frames begin every {frame:.3g} s")
 
 
 def levels_of(
@@ -117,29 +131,40 @@ def given_noise(name: str, array: Any, model: AudioModel, window: Window) -> mx.
 
 def known_sounds(run: Run, model: AudioModel, parts: Parts) -> Known:
     """Encode the sound to vary and the sound to keep; AudioError for what cannot be used."""
-    options, rate, ratio = run.options, model.sample_rate, model.downsampling_ratio
+    options, rate, ratio, frames = run.options, model.sample_rate, model.downsampling_ratio, run.window.frames
     if options.init_noise_level is None and not options.inpaint:
         return Known()
-    frames = run.window.frames
-
-    def samples(sound: Any, name: str) -> np.ndarray:
-        array, own_rate = sound
-        return audio.fit_length(audio.prepare(array, own_rate, rate, model.audio_channels, name), frames * ratio)
-
     init = sound = keep = None
-    if options.init_noise_level is not None:
-        init = samples(options.init_audio, "init_audio")
-    if options.inpaint:
-        sound = samples(options.inpaint_audio, "inpaint_audio")
+    if options.init_audio is not None and options.init_noise_level is not None:
+        init = audio.prepare(*options.init_audio, rate, model.audio_channels, "init_audio")
+    if options.inpaint and options.inpaint_audio is not None:
+        sound = audio.prepare(*options.inpaint_audio, rate, model.audio_channels, "inpaint_audio")
         keep = mx.array(np.stack([kept_frames(options.inpaint, s, rate, ratio, frames) for s in options.seconds]))
     autoencoder = parts.get("autoencoder", ENCODER)
 
     def encode(samples: np.ndarray | None) -> mx.array | None:
+        """What each clip knows of the sound, which ends with the clip's own frames."""
         if samples is None:
             return None
-        z = mx.array(samples.T[None])
-        z = z if autoencoder is None else autoencoder.encode_tiled(z) / model.scale
-        mx.eval(z)
-        return z
+        latents = {}
+        for valid in set(run.window.valid):
+            z = mx.array(audio.fit_length(samples, valid * ratio).T[None])
+            z = z if autoencoder is None else autoencoder.encode_tiled(z) / model.scale
+            z = z[:, :valid]
+            latents[valid] = mx.pad(z, [(0, 0), (0, frames - z.shape[1]), (0, 0)])
+        mx.eval(latents)
+        return mx.concatenate([latents[v] for v in run.window.valid]) if len(latents) > 1 else latents[valid]
 
     return Known(encode(init), encode(sound), None if keep is None else keep[..., None], sound)
+
+
+def remarks(options: Completed, facts: ModelFacts) -> Iterator[str]:
+    """What a user should know about the length of the given sound; its array and rate have been checked."""
+    given, longest = options.inpaint_audio or options.init_audio, max(options.seconds)
+    if given is None:
+        return
+    ends, covered = np.shape(given[0])[-1] / given[1], max((end for _, end in options.inpaint or ()), default=longest)
+    if ends > facts.longest:
+        yield f"the given sound lasts {ends:.1f} s; the model can take {facts.longest:.1f} s, so its end is not used"
+    elif ends < longest - 0.01 and covered < longest:
+        yield f"the given sound ends at {ends:.2f} s; what follows stays silent but for the ranges"

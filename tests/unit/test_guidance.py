@@ -104,7 +104,7 @@ class Network:
     def __init__(self):
         self.prepared, self.batches = 0, []
 
-    def condition(self, cross, global_cond):
+    def condition(self, cross, global_cond, times=()):
         self.prepared += 1
         return cross if global_cond is None else cross + global_cond
 

@@ -135,7 +135,9 @@ def test_half_precision_stays_half(norm, dtype):
 
     TransformerBlock.__call__ = watch
     try:
-        modulations = stack.modulations(randn(1, 64).astype(dtype), stack.modulation_table())
+        modulations = stack.modulations(
+            stack.global_cond_embedder(randn(1, 64).astype(dtype)), stack.modulation_table()
+        )
         context, local = randn(1, 3, 64).astype(dtype), randn(1, 1, 3).astype(dtype)
         y = stack.transform(
             randn(1, 5, 8).astype(dtype), stack.keys_values(context), modulations, stack.local_embeds(local)
@@ -158,7 +160,7 @@ def test_training_reaches_every_weight():
     stack = Transformer(StackConfig(cfg, 1, 8, 8, num_memory_tokens=2, learned_positions=40))
 
     def loss(stack, x, context, local, embed):
-        modulations = stack.modulations(embed, stack.modulation_table())
+        modulations = stack.modulations(stack.global_cond_embedder(embed), stack.modulation_table())
         y = stack.transform(x, stack.keys_values(context), modulations, stack.local_embeds(local))
         return (y**2).sum()
 

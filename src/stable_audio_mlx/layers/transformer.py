@@ -149,8 +149,11 @@ class Transformer(Blocks):
         return mx.stack([b.to_scale_shift_gate for b in self.blocks])
 
     def modulations(self, embed: mx.array, table: mx.array) -> list[tuple[Modulation, Modulation]]:
-        """embed: (B, D); table: of ``modulation_table`` -> modulation of attention and feed-forward for every block"""
-        m = self.global_cond_embedder(embed)[None, :, None] + table[:, None, None]
+        """embed: (B, 6 D) of ``global_cond_embedder``; table: of ``modulation_table``
+
+        -> modulation of attention and feed-forward for every block
+        """
+        m = embed[None, :, None] + table[:, None, None]
         scale, shift, gate = mx.moveaxis(m.reshape(*m.shape[:3], 2, 3, -1), 4, 0)
         scale, gate = 1 + scale, mx.sigmoid(1 - gate)
         attn, ff = (Modulation(scale[..., j, :], shift[..., j, :], gate[..., j, :]) for j in (0, 1))

@@ -1,5 +1,6 @@
 """The diffusion transformer of Stable Audio Open and Stable Audio 3: everything is chosen by the config."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -13,10 +14,14 @@ from .dit_config import DiTConfig
 
 
 class DiTConditioning(NamedTuple):
-    """What does not change between the steps of a clip; a tuple of arrays, so ``mx.eval(conditioning)`` works."""
+    """What does not change between the steps of a clip; a tuple of arrays, so ``mx.eval(conditioning)`` works.
+
+    Where the batch B of a part is 1, it is the same for all clips.
+    """
 
     keys_values: list | None  # per block, of its cross attention
     global_embed: mx.array | None  # (B, D)
+    embeds: dict[float, mx.array]  # by noise level, (B, D), or (B, 6 D) for modulation
     local: list | None  # per block, (B, T or 1, D)
     input_concat: mx.array | None  # (B, T, I)
     prepend: mx.array | None  # (B, P, D)
@@ -72,18 +77,23 @@ class DiT(Transformer):
         local: mx.array | None = None,
         input_concat: mx.array | None = None,
         prepend: mx.array | None = None,
+        times: Sequence[float] = (),
     ) -> DiTConditioning:
-        """Compute once per clip what all steps share.
+        """Compute once per clip what all steps share, and for the noise levels ``times`` what they alone decide.
 
         cross: (B, S, C) tokens; global_cond: (B, G); local: (B, T, L), or (B, 1, L) where it is the same at all times;
-        input_concat: (B, T', I), stretched to the latents' length; prepend: (B, P, C) tokens.
+        input_concat: (B, T', I), stretched to the latents' length; prepend: (B, P, C) tokens.  B may be 1 for all.
         """
         cross, global_cond, local, input_concat, prepend = (
             None if a is None else a.astype(self.dtype) for a in (cross, global_cond, local, input_concat, prepend)
         )
+        global_embed = None if global_cond is None else self.to_global_embed(global_cond)
+        features = [self.features(t) for t in times]
+        embeds = self.embed(mx.concatenate(features)[:, None], global_embed) if features else ()
         return DiTConditioning(
             keys_values=None if cross is None else self.keys_values(self.to_cond_embed(cross)),
-            global_embed=None if global_cond is None else self.to_global_embed(global_cond),
+            global_embed=global_embed,
+            embeds=dict(zip(times, embeds, strict=True)),
             local=None if local is None else self.local_embeds(local),
             input_concat=input_concat,
             prepend=None if prepend is None else self.to_prepend_embed(prepend),
@@ -94,17 +104,19 @@ class DiT(Transformer):
         self, x: mx.array, t: float | mx.array, conditioning: DiTConditioning, mask: mx.array | None = None
     ) -> mx.array:
         """x: (B, T, C); t: noise level, a number or (B,); mask: (B, T), True where latents are valid -> (B, T, C)"""
-        dtype, length = x.dtype, x.shape[1]
-        embed = self.embed(t, conditioning.global_embed)
-        embed = mx.broadcast_to(embed, (x.shape[0], embed.shape[1]))
+        dtype, (batch, length, _) = x.dtype, x.shape
+        embed = conditioning.embeds.get(t) if isinstance(t, float) else None
+        if embed is None:
+            embed = self.embed(self.features(t), conditioning.global_embed)
         x = x.astype(self.dtype)
         if conditioning.input_concat is not None:
-            x = mx.concatenate([x, nearest(conditioning.input_concat, length)], axis=-1)
+            more = nearest(conditioning.input_concat, length)
+            x = mx.concatenate([x, mx.broadcast_to(more, (batch, *more.shape[1:]))], axis=-1)
         modulations, prepend = None, conditioning.prepend
         if conditioning.modulation_table is not None:
             modulations = self.modulations(embed, conditioning.modulation_table)
         else:
-            token = embed[:, None]
+            token = mx.broadcast_to(embed, (batch, embed.shape[1]))[:, None]
             prepend = token if prepend is None else mx.concatenate([prepend, token], axis=1)
         x = self.patch(x + self.preprocess_conv(x))
         mask = None if mask is None else mask[:, :: self.patch_size]
@@ -112,11 +124,19 @@ class DiT(Transformer):
         x = self.unpatch(x[:, -(length // self.patch_size) :])
         return (x + self.postprocess_conv(x)).astype(dtype)
 
-    def embed(self, t: float | mx.array, global_embed: mx.array | None) -> mx.array:
-        """t: number or (B,); global_embed: (B, D) -> (1 or B, D), the global embedding at this noise level"""
-        features = self.timestep_features(logsnr_position(t) if self.logsnr else t)
-        timestep = self.to_timestep_embed(features.astype(self.dtype))
-        return timestep if global_embed is None else global_embed + timestep
+    def features(self, t: float | mx.array) -> mx.array:
+        """t: number or (B,) -> (1 or B, F)"""
+        return self.timestep_features(logsnr_position(t) if self.logsnr else t).astype(self.dtype)
+
+    def embed(self, features: mx.array, global_embed: mx.array | None) -> mx.array:
+        """features: (..., 1 or B, F); global_embed: (B, D) -> (..., B, D or 6 D): the global embedding at a noise level
+
+        For a model with adaLN it is what all blocks' modulations share.
+        """
+        embed = self.to_timestep_embed(features)
+        if global_embed is not None:
+            embed = global_embed + embed
+        return self.global_cond_embedder(embed) if "global_cond_embedder" in self else embed
 
     def patch(self, x: mx.array) -> mx.array:
         """x: (B, T, C) -> (B, T / p, C p), channel-major as in the checkpoints"""

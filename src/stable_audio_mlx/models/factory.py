@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import build, lookup
 from ..errors import ConfigError
-from ..sampling.schedules import shift_from_config
+from ..sampling.schedules import Shift, shift_from_config
 from .autoencoder import Autoencoder
 from .conditioners import Conditioner
 from .dit import DiT, DiTConfig
@@ -128,13 +128,13 @@ class AudioModel(nn.Module):
         self.input_concat_ids = diffusion.input_concat_ids if diffusion else ()
         self.prepend_ids = diffusion.prepend_cond_ids if diffusion else ()
         self.local_ids = diffusion.local_add_cond_ids if diffusion else ()
-        here = f"{path}.model.diffusion"
-        self.distribution_shift = diffusion and shift_from_config(
-            diffusion.distribution_shift_options, f"{here}.distribution_shift_options"
-        )
-        self.sampling_distribution_shift = diffusion and shift_from_config(
-            diffusion.sampling_distribution_shift_options, f"{here}.sampling_distribution_shift_options"
-        )
+
+        def shift(name: str) -> Shift | None:
+            section = getattr(diffusion, name) if diffusion else None
+            return shift_from_config(section, f"{path}.model.diffusion.{name}")
+
+        self.distribution_shift = shift("distribution_shift_options")
+        self.sampling_distribution_shift = shift("sampling_distribution_shift_options")
         self.mask_padding_attention = bool(diffusion and diffusion.mask_padding_attention)
         self.use_effective_length_for_schedule = bool(diffusion and diffusion.use_effective_length_for_schedule)
 

@@ -5,7 +5,7 @@ an estimate x0 = alpha x - sigma v (alpha = 1 for flow models) is affine in v, s
 times the difference of velocities.  Arrays are (B, T, C).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +31,19 @@ def network_calls(
     cond: Mapping[str, mx.array | None],
     uncond: Mapping[str, mx.array | None] | None,
     mask: mx.array | None,
+    times: Sequence[float] = (),
 ) -> tuple[Velocity, Pair | None]:
     """The calls ``single`` and ``pair`` of a network; what does not change between steps is computed here, once.
 
-    ``network.condition(**cond)`` prepares conditions by name, ``network(x, t, prepared, mask)`` gives the velocity;
-    ``uncond`` are those of the unconditional half (None: no guidance); ``mask`` (B, T) marks valid frames.
+    ``network.condition(**cond, times=times)`` prepares conditions by name and what depends on the noise level alone,
+    ``network(x, t, prepared, mask)`` gives the velocity; ``uncond`` are the conditions of the unconditional half (None:
+    no guidance); ``mask`` (B, T) marks valid frames.  The network repeats a condition of batch 1 for all.
     """
     prepared: dict[str, Any] = {}
 
     def prepare(name: str, conditions: Mapping[str, mx.array | None]) -> Any:
         if name not in prepared:
-            prepared[name] = network.condition(**conditions)
+            prepared[name] = network.condition(**conditions, times=times)
         return prepared[name]
 
     def single(x: mx.array, t: float) -> mx.array:
@@ -49,8 +51,7 @@ def network_calls(
 
     if uncond is None:
         return single, None
-    pairs = {name: (a, uncond[name]) for name, a in cond.items()}
-    both = {name: None if a is None or b is None else mx.concatenate([a, b]) for name, (a, b) in pairs.items()}
+    both = {name: side_by_side(a, uncond[name]) for name, a in cond.items()}
     masks = None if mask is None else mx.concatenate([mask, mask])
 
     def pair(x: mx.array, t: float) -> tuple[mx.array, mx.array]:
@@ -58,6 +59,13 @@ def network_calls(
         return v[: x.shape[0]], v[x.shape[0] :]
 
     return single, pair
+
+
+def side_by_side(a: mx.array | None, b: mx.array | None) -> mx.array | None:
+    """The conditions of both halves as one batch; one clip's that both share stays as it is."""
+    if a is None or b is None:
+        return None
+    return a if a is b and len(a) == 1 else mx.concatenate([a, b])
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,19 @@ Denoiser = Callable[[mx.array, float], mx.array]
 
 
 def denoiser(velocity: Velocity) -> Denoiser:
-    """The denoiser of a v model, for data of unit variance; time t = (2 / pi) atan(sigma)."""
+    """The denoiser of a v model, for data of unit variance."""
 
     def denoise(x: mx.array, sigma: float) -> mx.array:
         total = math.hypot(sigma, 1)
-        v = velocity(x * (1 / total), math.atan(sigma) * 2 / math.pi)
+        v = velocity(x * (1 / total), time(sigma))
         return x * (1 / total**2) - v * (sigma / total)
 
     return denoise
+
+
+def time(sigma: float) -> float:
+    """t of a v model at noise level ``sigma``."""
+    return math.atan(sigma) * 2 / math.pi
 
 
 def heun(denoise: Denoiser, x: mx.array, sigmas: list[float], noise: Noise | None = None) -> Iterator[mx.array]:
@@ -192,6 +197,7 @@ def dpm_adaptive(
         high, low = _dpm_step(denoise, x, s, s_next, 3, (x - denoise(x, s)) / s)
         scale = mx.maximum(tolerance, tolerance * mx.maximum(mx.abs(low), mx.abs(before)))
         error = mx.sqrt(mx.mean(mx.square((low - high) / scale))).item()
+        assert isinstance(error, float)
         factor = 1 + math.atan((error + 1e-8) ** (-1 / 3) - 1)
         if factor >= 0.81:
             before, x, place = low, high, min(end, place + h)

@@ -28,7 +28,7 @@ class Sampler:
     """``schedule(levels)`` gives the noise levels, ``mix(signal, noise, level)`` the start, ``solve`` the generator.
 
     ``draws`` tells whether the solver needs fresh noise at each step but the last, ``rounds(steps)`` how often it
-    yields (None: not known before).
+    yields (None: not known before), ``times(levels)`` at which t, most of them at least, it asks for the velocity.
     """
 
     solve: Callable[..., Iterator[mx.array]]
@@ -36,6 +36,7 @@ class Sampler:
     mix: Callable[[mx.array | None, mx.array, float], mx.array]
     draws: bool = False
     rounds: Callable[[int], int | None] = lambda steps: steps
+    times: Callable[[list[float]], list[float]] = lambda levels: levels[:-1]
 
     def run(self, velocity, x: mx.array, levels: list[float], noise: Noise) -> Iterator[mx.array]:
         """Yield x after each step, the last one the result; ``velocity`` is a ``Guided`` or ``Keeping``."""
@@ -86,7 +87,7 @@ def _karras(solve: Callable, schedule=_polyexponential, **options) -> Sampler:
     def run(velocity, x: mx.array, levels: list[float], noise: Noise) -> Iterator[mx.array]:
         return solve(karras.denoiser(velocity), x, levels, noise)
 
-    return Sampler(run, schedule, mix_karras, **options)
+    return Sampler(run, schedule, mix_karras, times=lambda levels: list(map(karras.time, levels[:-1])), **options)
 
 
 FLOW = {
