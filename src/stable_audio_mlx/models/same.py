@@ -19,7 +19,7 @@ from ..layers.transformer import BLOCK_KEYS, TransformerBlock
 from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
 
 # Latents of a tile, many times those that tiles share, and of the pieces in which the blocks go through it.
-TILE, PIECE = 512, 64
+TILE, PIECE = 512, 48
 
 
 class Resampling(Blocks):
