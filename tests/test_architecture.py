@@ -8,12 +8,12 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
-    {"errors"},
-    {"config", "options", "cpu"},
-    {"layers", "sampling", "audio", "events"},
+    {"errors", "presets"},
+    {"config", "options", "cpu", "files"},
+    {"layers", "sampling", "audio", "events", "latents", "metrics"},
     {"models"},
     {"weights"},
-    {"lora", "data", "run"},
+    {"lora", "data", "run", "plots"},
     {"pipeline", "codec"},
     {"training"},
     {"cli", "web"},

@@ -1,6 +1,5 @@
 """Sound in and out: files, sample rates, channels.  Arrays here are NumPy float32 of shape (channels, samples)."""
 
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,26 +8,41 @@ from typing import Any
 import numpy as np
 
 from .errors import AudioError, OptionError
-from .options import check_output
+from .files import check_output, written_whole
 
 # Extension -> (libsndfile's format, subtype); .wav is written here, so that the same sound gives the same bytes.
 LIBSNDFILE = {".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
-MAX_CHANNELS = 64
+MAX_CHANNELS = 8  # 7.1
 FLOAT = 3  # WAVE_FORMAT_IEEE_FLOAT
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:
     """(audio (C, L), sample rate) of any file that libsndfile reads; AudioError says what is wrong with it."""
+    probe(path)
     import soundfile
 
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: no such audio file")
     try:
         data, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
     return check(data.T, rate, str(path)), rate
+
+
+def probe(path: str | Path) -> None:
+    """AudioError for what is no sound file, by its header alone."""
+    import soundfile
+
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: {'is a folder' if path.exists() else 'no such audio file'}")
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
+    if info.frames == 0:
+        raise AudioError(f"{path}: is empty")
+    if info.channels > MAX_CHANNELS:
+        raise AudioError(f"{path}: {info.channels} channels, the most is {MAX_CHANNELS}; mix it down first")
 
 
 def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
@@ -41,7 +55,7 @@ def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
     if array.shape[0] == 0 or array.shape[1] == 0:
         raise AudioError(f"{where}: is empty")
     if array.shape[0] > MAX_CHANNELS:
-        raise AudioError(f"{where}: {array.shape[0]} channels; is it (samples, channels)? Expected (channels, samples)")
+        raise AudioError(f"{where}: {array.shape[0]} channels, the most is {MAX_CHANNELS}; is it (samples, channels)?")
     if not np.isfinite(array).all():
         raise AudioError(f"{where}: holds values that are not finite (NaN or infinity)")
     if not 1 <= rate <= 1_000_000:
@@ -103,16 +117,12 @@ def write(path: str | Path, audio: Any, rate: int, overwrite: bool = False) -> W
     audio = check(audio, rate, str(path))
     peak = float(np.abs(audio).max())
     gain = 1.0
-    part = path.with_name(f".{os.getpid()}.part{path.suffix}")
-    try:
+    with written_whole(path) as part:
         if path.suffix.lower() == ".wav":
             part.write_bytes(wav_bytes(audio, rate))
         else:
             gain = min(1.0, 1 / peak) if peak else 1.0
             _write_with_libsndfile(part, audio * np.float32(gain), rate)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return Written(path, peak, gain)
 
 

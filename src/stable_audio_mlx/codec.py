@@ -179,9 +179,7 @@ class AutoencoderModel:
         array = to_numpy(array, name)
         array = array[None] if array.ndim == 2 else array
         if array.ndim != 3 or not array.size or array.shape[1] != self.latent_dim:
-            raise AudioError(
-                f"{name}: expected (batch, {self.latent_dim}, frames), got {array.shape}: another model's?"
-            )
+            raise AudioError(f"{name}: needed is (batch, {self.latent_dim}, frames), not {array.shape}")
         if shape is not None and array.shape != shape:
             raise AudioError(f"{name}: expected shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():

@@ -66,8 +66,11 @@ def test_unreadable_files(tmp_path):
             audio.read(tmp_path / name)
     with pytest.raises(AudioError, match="no such audio file"):
         audio.read(tmp_path / "missing.wav")
-    with pytest.raises(AudioError, match="no such audio file"):
+    with pytest.raises(AudioError, match="is a folder"):
         audio.read(tmp_path)
+    (tmp_path / "many.wav").write_bytes(audio.wav_bytes(np.zeros((12, 9), np.float32), RATE))
+    with pytest.raises(AudioError, match="12 channels, the most is 8"):
+        audio.read(tmp_path / "many.wav")
 
 
 def test_a_truncated_wav_is_read_as_far_as_it_goes(tmp_path):

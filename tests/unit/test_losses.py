@@ -10,26 +10,6 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.standard_normal((2, 8192)).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [64, 256, 1024])
-def test_spectrogram_is_that_of_numpy(size):
-    windows = np.lib.stride_tricks.sliding_window_view(NOISE, size, axis=1)[:, :: size // 2]
-    window = np.hanning(size + 1)[:size]
-    expected = np.abs(np.fft.rfft(windows * window, axis=-1)) ** 2 / (window**2).sum()
-    found = np.array(losses.Spectrogram(size)(mx.array(NOISE)))
-    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
-
-
-def test_white_noise_of_power_one_has_spectrum_one():
-    power = np.array(losses.Spectrogram(256)(mx.array(NOISE)))
-    assert power[..., 4:-4].mean() == pytest.approx(1, rel=0.05)
-
-
-def test_matrix_product_and_fft_agree(monkeypatch):
-    plain = np.array(losses.Spectrogram(256)(mx.array(NOISE)))
-    monkeypatch.setattr(losses, "MATRIX_PRODUCT_LIMIT", 0)
-    np.testing.assert_allclose(np.array(losses.Spectrogram(256)(mx.array(NOISE))), plain, rtol=1e-3, atol=1e-4)
-
-
 def test_distances_are_zero_only_for_the_same_sound():
     distance = losses.SpectralDistance((512, 128))
     x = mx.array(NOISE)
@@ -48,12 +28,6 @@ def test_quiet_rows_count_in_the_waveform_distance():
     x = mx.concatenate([loud, quiet])
     missed = losses.waveform_distance(x, mx.concatenate([loud, 0 * quiet])).item()
     assert missed == pytest.approx(0.05, rel=0.02)
-
-
-def test_si_sdr_ignores_scale_and_counts_noise():
-    x = mx.array(NOISE)
-    noisy = x + 0.1 * mx.array(RNG.standard_normal(NOISE.shape).astype(np.float32))
-    np.testing.assert_allclose(np.array(losses.si_sdr(x, 3 * noisy)), 20, atol=0.5)
 
 
 @pytest.mark.parametrize("size", [128, 1024])  # a matrix product, an FFT

@@ -1,9 +1,15 @@
-"""What every command shares: errors become one line and an exit code, never a traceback."""
+"""What every command shares: errors as one line and an exit code, streams, names of files."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from ..errors import StableAudioError
+from ..errors import StableAudioError, WeightsError
+from ..files import SOUNDS, check_output
+
+OUTPUT = "output"
 
 
 def run(command: Callable[[], int | None]) -> int:
@@ -26,3 +32,61 @@ def run(command: Callable[[], int | None]) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no result."""
+    print(text, file=sys.stderr)
+
+
+def show(record: dict[str, Any], text: object, as_json: bool) -> None:
+    """One result on stdout: its text, or its record as a line of JSON."""
+    print(json.dumps(record, ensure_ascii=False) if as_json else text, flush=True)
+
+
+def progress(total: int | None, unit: str, leave: bool = False) -> Any:
+    """A bar on stderr; silent when stderr is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=leave)
+
+
+def default_model() -> Path:
+    """The best converted model on this computer."""
+    from ..weights import hub
+
+    found = hub.best_local_model()
+    if found is None:
+        raise WeightsError("there is no model in model/; get one: python convert.py stable-audio-open-small")
+    if found.name == hub.EMBEDDED:
+        note("using the small embedded model; python convert.py stable-audio-open-small gets a real one")
+    return found
+
+
+def is_folder(output: str | None) -> bool:
+    """Whether an output is none or a folder, so that names are ours to choose."""
+    return output is None or output.endswith("/") or Path(output).is_dir()
+
+
+def free_paths(folder: str | None, names: Sequence[str], extensions: Sequence[str] = SOUNDS) -> list[Path]:
+    """A path for each name in the folder, with -2, -3 ... before the extension where there is such a file already."""
+    paths: list[Path] = []
+    for name in names:
+        number, free = 1, Path(folder or OUTPUT) / name
+        while free.exists() or free in paths:
+            number += 1
+            free = Path(folder or OUTPUT) / f"{Path(name).stem}-{number}{free.suffix}"
+        paths.append(check_output(free, True, extensions))
+    return paths
+
+
+def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
+    """Write a sound (C, L) and say what had to be done to its level."""
+    from ..audio import write
+
+    written = write(path, clip, rate, overwrite)
+    if written.gain < 1:
+        note(f"{path.name}: turned down by a factor of {written.gain:.3f}, since {path.suffix} cannot hold its peak")
+    elif written.peak > 1:
+        note(f"{path.name}: peak {written.peak:.2f} is over full scale; the float file keeps it, turn it down to play")
+    return written.path

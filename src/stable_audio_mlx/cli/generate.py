@@ -1,8 +1,6 @@
 """``generate.py --prompt TEXT``: a sound file from words."""
 
 import argparse
-import json
-import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import OptionError
-from ..options import EXTENSIONS, GenerateOptions, batch_length, check_output
+from ..files import SOUNDS, check_output
+from ..options import GenerateOptions, batch_length
 from ..options import seeds as choose_seeds
-from .common import run
+from .common import default_model, free_paths, is_folder, note, progress, run, save, show
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sampler", metavar="NAME", help="a name that does not fit the model lists those that do")
     add("--seed", type=int, nargs="+", metavar="N", help="the same seed gives the same sound; several make a batch")
     add("-n", "--batch-size", type=int, metavar="N", help="so many sounds, with the seeds that follow")
-    add("-o", "--output", "--out", metavar="FILE", help=f"{', '.join(EXTENSIONS)}; default output/PROMPT-SEED.wav")
+    add("-o", "--output", "--out", metavar="FILE", help=f"{', '.join(SOUNDS)}; default output/PROMPT-SEED.wav")
     add("--overwrite", action="store_true", help="replace an existing file")
     more = p.add_argument_group("other sounds as a start")
     add = more.add_argument
@@ -97,7 +96,7 @@ def generate(arguments: argparse.Namespace) -> int:
         samples = int(seconds * pipeline.sample_rate)
         written = save(path, clip[:, :samples], pipeline.sample_rate, arguments.overwrite)
         record = {"path": str(written), "seed": seed, "seconds": seconds, "model": pipeline.name}
-        print(json.dumps(record, ensure_ascii=False) if arguments.json else written)
+        show(record, written, arguments.json)
     return 0
 
 
@@ -128,9 +127,9 @@ def condition(text: str) -> tuple[str, float | str]:
 def output_paths(arguments: argparse.Namespace, seeds: list[int]) -> list[Path]:
     """One path per clip that can be written to, for a batch with the seed in its name."""
     given = arguments.output
-    if given is None or given.endswith("/") or Path(given).is_dir():
-        folder, stem = Path(given or "output"), slug(arguments.prompt or "sound")
-        return [check_output(unused(folder / f"{stem}-{seed}.wav"), True) for seed in seeds]
+    if is_folder(given):
+        stem = slug(arguments.prompt or "sound")
+        return free_paths(given, [f"{stem}-{seed}.wav" for seed in seeds])
     path = Path(given)
     paths = [path] if len(seeds) == 1 else [path.with_name(f"{path.stem}-{seed}{path.suffix}") for seed in seeds]
     return [check_output(p, arguments.overwrite) for p in paths]
@@ -143,44 +142,21 @@ def slug(text: str) -> str:
     return "-".join(words)[:SLUG_LENGTH].strip("-") or "sound"
 
 
-def unused(path: Path) -> Path:
-    """``path``, with -2, -3 ... before its extension if there is such a file."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
-
-
 def read(path: str) -> tuple[Any, int]:
     from ..audio import read as read_audio
 
     return read_audio(path)
 
 
-def default_model() -> Path:
-    from ..errors import WeightsError
-    from ..weights import hub
-
-    found = hub.best_local_model()
-    if found is None:
-        raise WeightsError("there is no model in model/; get one: python convert.py stable-audio-open-small")
-    if found.name == hub.EMBEDDED:
-        note("using the small embedded model; python convert.py stable-audio-open-small gets a real one")
-    return found
-
-
 def watch(events: "Iterator[Event]", verbose: bool) -> "Event":
     """Show a run on stderr; returns its result."""
-    from tqdm import tqdm
-
     bar = None
     try:
         for event in events:
             if event.kind == "note":
                 note(event.message)
             elif event.kind == "step":
-                bar = bar or tqdm(total=event.total, unit="step", disable=not sys.stderr.isatty(), leave=verbose)
+                bar = bar or progress(event.total, "step", leave=verbose)
                 bar.update()
             elif (o := event.options) and event.kind == "options" and verbose:
                 note(f"{o.sampler}, {o.steps} steps, cfg scale {o.cfg_scale:g}, {max(o.seconds):g} seconds")
@@ -193,18 +169,3 @@ def watch(events: "Iterator[Event]", verbose: bool) -> "Event":
         phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in event.seconds.items())
         note(f"{phases}; peak memory {event.peak_memory / 1e9:.2f} GB")
     return event
-
-
-def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
-    from ..audio import write
-
-    written = write(path, clip, rate, overwrite)
-    if written.gain < 1:
-        note(f"{path.name}: turned down by a factor of {written.gain:.3f}, since {path.suffix} cannot hold its peak")
-    elif written.peak > 1:
-        note(f"{path.name}: peak {written.peak:.2f} is over full scale; the float file keeps it, turn it down to play")
-    return written.path
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr)

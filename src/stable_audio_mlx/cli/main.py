@@ -9,6 +9,9 @@ from .. import __version__
 COMMANDS = {
     "generate": "text in, sound out",
     "convert": "a PyTorch checkpoint into a model folder",
+    "encode": "sounds into latents or codes",
+    "decode": "latents or codes into sounds",
+    "roundtrip": "sounds through an autoencoder and back: what it loses",
     "verify": "check a converted model",
 }
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from ..data import synth
 from ..layers.snake import SnakeBeta
+from ..metrics import si_sdr
 from ..models.autoencoder import Autoencoder
-from .losses import SpectralDistance, rows, si_sdr, waveform_distance
+from .losses import SpectralDistance, rows, waveform_distance
 
 CROP = 16  # frames of a training example
 START_DEVIATION = 0.05  # of the latents' posterior before training

@@ -16,8 +16,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..data import captions, synth
+from ..metrics import si_sdr
 from ..pipeline import StableAudioPipeline
-from .losses import si_sdr
 
 BANDS, HOP = 48, 441  # of the fingerprints: mel-like bands, samples between frames
 log = logging.getLogger(__name__)

@@ -1,0 +1,39 @@
+"""Files that are written: checked before the work begins, under their final name only when they are complete."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OptionError
+
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def check_output(path: str | Path, overwrite: bool = False, extensions: Sequence[str] = SOUNDS) -> Path:
+    """``path`` if a file with one of ``extensions`` can be written there; OptionError otherwise.  Makes the folder."""
+    path = Path(path)
+    if path.suffix.lower() not in extensions:
+        raise OptionError(f"{path}: unknown format {path.suffix!r}; use {', '.join(extensions)}")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path}: exists already; choose another name or pass --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{path.parent}: cannot be made ({error.strerror})") from None
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: cannot be written to")
+    return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; it becomes ``path`` if all goes well and vanishes if not."""
+    part = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
