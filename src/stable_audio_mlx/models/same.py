@@ -34,9 +34,8 @@ class Resampling(Blocks):
         self.window, self.chunk_groups = cfg.sliding_window, cfg.chunk_groups
         self.shift = cfg.chunk_groups // 2 if cfg.chunk_midpoint_shift else 0
         kernel = 3 if cfg.conv_mapping else 1
-        self.mapping = nn.Identity()
-        if dim_in != dim_out:
-            self.mapping = Conv1d(dim_in, dim_out, kernel, padding=kernel // 2, bias=cfg.mapping_bias)
+        conv = Conv1d(dim_in, dim_out, kernel, padding=kernel // 2, bias=cfg.mapping_bias)
+        self.mapping = conv if dim_in != dim_out else nn.Identity()
         self.new_tokens = 1e-5 * mx.random.normal((1, 1 if cfg.variable_stride else asked, cfg.width))
         self.add_blocks(cfg.depth, lambda i: make_block(cfg, i))
 
