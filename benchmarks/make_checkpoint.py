@@ -167,7 +167,7 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
 def convolution_gain(owner: str, shape: tuple[int, ...]) -> float:
     """Row norm of a weight-normed convolution of the Oobleck autoencoder."""
     if owner.endswith("decoder.layers.7"):
-        return 0.1
+        return 0.05
     if ".decoder.layers." in owner and owner.count(".layers.") == 2 and owner.endswith(".layers.1"):
         inputs, outputs, taps = shape
         return math.sqrt(outputs * taps / 2 / inputs)
