@@ -5,16 +5,14 @@ Only the standard library is imported here, since this module is read before the
 
 import math
 import numbers
-import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import OptionError
+from .presets import ModelFacts, Preset
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 Audio = tuple[Any, int]  # (array of shape (channels, samples), sample rate in Hz)
 
 
@@ -27,7 +25,7 @@ class GenerateOptions:
 
     prompt: str | Sequence[str] = ""
     negative_prompt: str | Sequence[str] | None = None
-    seconds: float | Sequence[float] | None = None  # None: the whole window of the model, at most 30 s
+    seconds: float | Sequence[float] | None = None  # None: as long as a given sound, else the model's own default
     steps: int | None = None
     cfg_scale: float | None = None  # 1 turns guidance off
     sampler: str | None = None
@@ -119,58 +117,6 @@ class Completed(GenerateOptions):
         """Made from options that were checked."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What a model is meant to be sampled with."""
-
-    sampler: str
-    steps: int
-    cfg_scale: float
-    init_noise_level: float = 0.7
-    sigma_min: float = 0.3
-    sigma_max: float = 1.0
-
-
-# Model cards and the reference user interface; v: the recipe of stable-audio-open-1.0.
-PRESETS = {
-    "rf_denoiser": Preset("pingpong", steps=8, cfg_scale=1.0),
-    "rectified_flow": Preset("euler", steps=50, cfg_scale=7.0),
-    "v": Preset("dpmpp-3m-sde", steps=100, cfg_scale=7.0, init_noise_level=5.0, sigma_max=500.0),
-}
-# Without text there is nothing to guide towards.
-UNCONDITIONAL = Preset("v-ddim", steps=100, cfg_scale=1.0)
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What has to be known of a model to complete the options; ``window`` is the longest clip in samples."""
-
-    objective: str
-    sample_rate: int
-    window: int
-    guidable: bool = True
-    takes_text: bool = True
-    stable_audio_3: bool = False
-    defaults: Mapping[str, Any] | None = None  # the model's own, over the preset: steps, cfg_scale, sampler, seconds
-
-    @property
-    def preset(self) -> Preset:
-        preset = PRESETS[self.objective] if self.guidable or self.objective != "v" else UNCONDITIONAL
-        own = {k: v for k, v in (self.defaults or {}).items() if k in {f.name for f in fields(Preset)}}
-        return replace(preset, **own)
-
-    @property
-    def longest(self) -> float:
-        return self.window / self.sample_rate
-
-    @property
-    def default_seconds(self) -> float:
-        """The whole window in whole seconds, as the number conditioners are trained, but no more than 30 at first."""
-        own = (self.defaults or {}).get("seconds")
-        limit = self.longest if not self.stable_audio_3 else min(self.longest, 30.0)
-        return own or (float(math.floor(limit)) if limit >= 1 else limit)
-
-
 def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
     """The options with the model's own values filled in, lists at batch length and seeds chosen.
 
@@ -202,22 +148,35 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
 
 
 def clip_seconds(options: GenerateOptions, facts: ModelFacts, batch: int) -> list[float]:
-    seconds = spread(facts.default_seconds if options.seconds is None else options.seconds, batch)
+    """Seconds of each clip; OptionError beyond what the model can make and for less than one sample."""
+    seconds = spread(default_seconds(options, facts) if options.seconds is None else options.seconds, batch)
     for value in seconds:
         if value > facts.longest + 1e-6:
             limit = math.floor(facts.longest * 100) / 100
             raise OptionError(f"seconds: {value:g} is more than this model can make; the limit is {limit:g} seconds")
+        if value * facts.sample_rate < 1:
+            raise OptionError(f"seconds: {value:g} is less than one sample at {facts.sample_rate} Hz")
     return [float(s) for s in seconds]
+
+
+def default_seconds(options: GenerateOptions, facts: ModelFacts) -> float:
+    """As long as the given sound, or up to where inpainting ranges continue it; else the model's own default."""
+    array, rate = options.inpaint_audio or options.init_audio or (None, 0)
+    samples = getattr(array, "shape", (0,))[-1]
+    if not samples or not number(rate) or rate <= 0:
+        return facts.default_seconds
+    return min(max(samples / rate, *(end for _, end in options.inpaint or ((0, 0),))), facts.longest)
 
 
 def noise_level(options: GenerateOptions, facts: ModelFacts, sampler: str) -> float | None:
     """How much a given sound is varied; None where none is, or where it only says what inpainting keeps."""
     level = options.init_noise_level
-    if options.init_audio is None or (options.inpaint and level is None):
+    only_kept = options.inpaint and options.inpaint_audio is None and level is None
+    if options.init_audio is None or only_kept:
         return None
     bounded = facts.objective != "v" or in_time(sampler)
     if level is None:
-        return Preset.init_noise_level if bounded else facts.preset.init_noise_level
+        return Preset.init_noise_level if facts.objective == "v" and bounded else facts.preset.init_noise_level
     if level == 0 or (bounded and level > 1):
         raise OptionError(f"init_noise_level: {level:g}, but it must be above 0{' and at most 1' if bounded else ''}")
     return float(level)
@@ -226,24 +185,6 @@ def noise_level(options: GenerateOptions, facts: ModelFacts, sampler: str) -> fl
 def in_time(sampler: str) -> bool:
     """Whether a sampler of v models runs over t from 1 to 0 instead of sigma."""
     return sampler.startswith("v-ddim")
-
-
-def check_output(path: str | Path, overwrite: bool = False) -> Path:
-    """``path`` if a sound can be written there; OptionError otherwise.  Makes the folder."""
-    path = Path(path)
-    if path.suffix.lower() not in EXTENSIONS:
-        raise OptionError(f"{path}: unknown audio format {path.suffix!r}; use one of {', '.join(EXTENSIONS)}")
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path}: exists already; choose another name or pass --overwrite")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"{path.parent}: cannot be made ({error.strerror})") from None
-    if not os.access(path.parent, os.W_OK):
-        raise OptionError(f"{path.parent}: cannot be written to")
-    return path
 
 
 def batch_length(options: GenerateOptions) -> int:

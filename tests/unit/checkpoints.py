@@ -54,6 +54,32 @@ DIFFUSION = {
     },
 }
 
+# Padding is masked, inpainting enters frame by frame, memory tokens stand in front; a window of 25 s.
+STABLE_AUDIO_3 = {
+    "model_type": "diffusion_cond_inpaint",
+    "sample_size": 800,
+    "sample_rate": 32,
+    "audio_channels": 2,
+    "model": {
+        **DIFFUSION["model"],
+        "diffusion": {
+            **DIFFUSION["model"]["diffusion"],
+            "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input"],
+            "mask_padding_attention": True,
+            "use_effective_length_for_schedule": True,
+            "config": {
+                **DIT,
+                "global_cond_type": "adaLN",
+                "local_add_cond_dim": 5,
+                "num_memory_tokens": 3,
+                "norm_type": "rms_norm",
+                "attn_kwargs": {"qk_norm": "rms", "differential": True},
+                "timestep_features_type": "expo",
+            },
+        },
+    },
+}
+
 
 def diffusion(**dit) -> dict:
     """DIFFUSION with other settings of the transformer."""

@@ -5,12 +5,14 @@ import copy
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
+from mlx.utils import tree_flatten, tree_unflatten
 
 from stable_audio_mlx.errors import ConfigError, OptionError
 from stable_audio_mlx.layers.chunks import chunks, join_chunks
 from stable_audio_mlx.models.autoencoder import Autoencoder
 
-from .checkpoints import AUTOENCODER
+from .checkpoints import AUTOENCODER, OOBLECK
+from .test_same import autoencoder as same_section
 
 
 def section(**changes) -> dict:
@@ -55,6 +57,42 @@ def test_odd_strides_keep_their_place_in_chunks():
     model = Autoencoder.from_section(part, "model")
     z = mx.random.normal((1, 60, 4))
     assert mx.allclose(model.decode_chunked(z, 40, 30), model.decode(z), atol=1e-5)
+
+
+DAC = {"channels": 8, "rates": [4, 2], "latent_dim": 4}
+CODECS = {
+    "oobleck": section(),
+    "odd strides": section(
+        decoder={"type": "oobleck", "config": OOBLECK | {"strides": [3, 5], "out_channels": 2, "latent_dim": 4}},
+        encoder={"type": "oobleck", "config": OOBLECK | {"strides": [3, 5], "in_channels": 2, "latent_dim": 8}},
+        downsampling_ratio=15,
+    ),
+    "repeated frames": section(
+        decoder={"type": "oobleck", "config": OOBLECK | {"use_nearest_upsample": True, "latent_dim": 4}}
+    ),
+    "antialiased": section(
+        decoder={"type": "oobleck", "config": OOBLECK | {"antialias_activation": True, "latent_dim": 4}}
+    ),
+    "dac": section(decoder={"type": "dac", "config": DAC | {"out_channels": 2}}),
+    "same-s": same_section({"chunk_size": 8, "chunk_midpoint_shift": True}, conv_mapping=True),
+    "same-l": same_section({"sliding_window": [1, 1]}),
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("samples", [1, 16, 39, 250])
+def test_latents_that_a_beginning_depends_on(name, samples):
+    model = Autoencoder.from_section(CODECS[name], "model")
+    mx.random.seed(0)
+    for key, value in tree_flatten(model.decoder.parameters()):
+        if isinstance(value, mx.array):
+            model.decoder.update(tree_unflatten([(key, mx.random.normal(value.shape) * 0.5 + 0.1)]))
+    needed = model.latents_for(samples)
+    z = mx.random.normal((1, needed + 24, model.latent_dim))
+    whole = model.decode(z)[:, :samples]
+    assert needed * model.downsampling_ratio < samples + 30 * model.downsampling_ratio
+    error = mx.abs(model.decode_tiled(z[:, :needed])[:, :samples] - whole).max() / mx.abs(whole).max()
+    assert error.item() < 1e-5
 
 
 def test_gradients_reach_every_weight():

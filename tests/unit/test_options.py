@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.options import GenerateOptions, ModelFacts, check_output, complete
+from stable_audio_mlx.options import GenerateOptions, complete
+from stable_audio_mlx.presets import ModelFacts
 
 SMALL = ModelFacts("rf_denoiser", 44100, 524288)
 BASE = ModelFacts("rectified_flow", 44100, 524288)
@@ -129,20 +130,6 @@ def test_init_audio_is_what_inpainting_keeps():
     assert options.inpaint_audio is SOUND and options.init_noise_level is None
     both = complete(GenerateOptions(init_audio=SOUND, init_noise_level=0.5, inpaint=[(1, 2)]), SMALL)
     assert both.inpaint_audio is SOUND and both.init_noise_level == 0.5
-
-
-def test_output(tmp_path):
-    taken = tmp_path / "a.wav"
-    taken.touch()
-    with pytest.raises(OptionError, match="exists already.*--overwrite"):
-        check_output(taken)
-    assert check_output(taken, overwrite=True) == taken
-    assert check_output(tmp_path / "new" / "b.FLAC").parent.is_dir()
-    for wrong in ("a.xyz", "a", "new"):
-        with pytest.raises(OptionError, match=r"format.*\.wav"):
-            check_output(tmp_path / wrong)
-    with pytest.raises(OptionError, match="cannot be made"):
-        check_output(taken / "c.wav")
 
 
 def test_importing_the_options_is_light():
