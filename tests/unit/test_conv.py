@@ -26,7 +26,7 @@ def test_shifted_products_are_a_convolution(kernel, dilation):
     x, weight, bias = normal(2, 40, 5), normal(6, kernel, 5, seed=1), normal(6, seed=2)
     padding = dilation * (kernel - 1) // 2
     expected = mx.conv1d(x, weight, 1, padding, dilation) + bias
-    assert difference(conv.shifted_products(x, weight, bias, dilation, padding), expected) < 1e-6
+    assert difference(conv.shifted_products(x, weight, bias, dilation, (padding, padding)), expected) < 1e-6
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])

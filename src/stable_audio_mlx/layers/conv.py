@@ -12,12 +12,17 @@ import mlx.nn as nn
 from ..cpu import fast_forms
 
 
-def shifted_products(x: mx.array, weight: mx.array, bias: mx.array | None, dilation: int, padding: int) -> mx.array:
-    """Convolution of stride 1 as one matrix product per tap.  x: (B, L, C) -> (B, L + 2 padding - reach, Out)"""
+def shifted_products(
+    x: mx.array, weight: mx.array, bias: mx.array | None, dilation: int, padding: tuple[int, int]
+) -> mx.array:
+    """Convolution of stride 1 as one matrix product per tap.
+
+    x: (B, L, C) -> (B, L + sum(padding) - dilation * (K - 1), Out)
+    """
     taps = weight.transpose(1, 2, 0)
-    length = x.shape[1] + 2 * padding - dilation * (len(taps) - 1)
-    if padding:
-        x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])
+    if any(padding):
+        x = mx.pad(x, [(0, 0), padding, (0, 0)])
+    length = x.shape[1] - dilation * (len(taps) - 1)
     y = x[:, :length] @ taps[0]
     for i in range(1, len(taps)):
         y = mx.addmm(y, x[:, i * dilation : i * dilation + length], taps[i])
@@ -59,11 +64,19 @@ class Conv1d(nn.Conv1d):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L', Out)"""
-        if fast_forms() and self.stride == 1:
-            return shifted_products(x, self.weight, self.get("bias"), self.dilation, self.padding)
         if fast_forms() and self.weight.shape[1] == 2 * self.stride and self.dilation == 1:
             return strided_products(x, self.weight, self.get("bias"), self.stride, self.padding)
-        return super().__call__(x)
+        return self.padded(x, (self.padding, self.padding))
+
+    def padded(self, x: mx.array, padding: tuple[int, int]) -> mx.array:
+        """With so many zeros before and after.  x: (B, L, C) -> (B, L', Out)"""
+        if fast_forms() and self.stride == 1:
+            return shifted_products(x, self.weight, self.get("bias"), self.dilation, padding)
+        before, after = padding
+        if before != after:
+            x, before = mx.pad(x, [(0, 0), padding, (0, 0)]), 0
+        y = mx.conv1d(x, self.weight, self.stride, before, self.dilation)
+        return y + self.bias if "bias" in self else y
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames [start, stop) that the output frames [start, stop) are made of, from a whole stride on."""
@@ -177,10 +190,24 @@ class ResidualUnit(Chain):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L, C)"""
+        return self.inner(x, before=False, after=False)
+
+    def inner(self, x: mx.array, before: bool, after: bool) -> mx.array:
+        """Part of a longer signal: where there is more of it ``before`` or ``after``, the frames that lack some of
+        their neighbours are left out.
+
+        x: (B, L, C) -> (B, L - shared * (before + after), C)
+        """
         act1, conv7, act2, conv1 = self[self.NAME]
-        y = act2(conv7(act1(x)))
+        first, last = self.shared * before, x.shape[1] - self.shared * after
+        y = act2(conv7.padded(act1(x), (self.shared * (not before), self.shared * (not after))))
         # One product adds the residual; adding it afterwards would read and write everything once more.
-        return mx.addmm(x + conv1.bias, y, conv1.weight[:, 0].T)
+        return mx.addmm(x[:, first:last] + conv1.bias, y, conv1.weight[:, 0].T)
+
+    @property
+    def shared(self) -> int:
+        """Frames on either side that an output frame depends on."""
+        return self[self.NAME][1].padding
 
 
 def lay_out_weights(module: nn.Module) -> None:

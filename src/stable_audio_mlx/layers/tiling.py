@@ -13,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cpu import fast_forms
-from .conv import Chain
+from .conv import Chain, ResidualUnit
 
 BLOCK_LATENTS = 256
 # The widest activation of a tile: a CPU core's cache is small, a GPU wants large kernels.
@@ -47,9 +47,12 @@ class Stage:
     def compute(self, x: mx.array, offset: int, start: int, stop: int) -> mx.array:
         """Output frames [start, stop), evaluated; ``x``: (B, N, C) holds the input frames from ``offset`` on."""
         at = offset
-        for module, (low, high) in zip(self.modules, self.spans(start, stop), strict=True):
-            x = module(x[:, low - at : high - at])
-            at = module.first(low) if hasattr(module, "first") else low
+        for module, length, (low, high) in zip(self.modules, self.lengths, self.spans(start, stop), strict=False):
+            x = x[:, low - at : high - at]
+            if isinstance(module, ResidualUnit):
+                x, at = module.inner(x, low > 0, high < length), low + module.shared * (low > 0)
+            else:
+                x, at = module(x), module.first(low) if hasattr(module, "first") else low
         y = mx.contiguous(x[:, start - at : stop - at])
         mx.eval(y)
         return y
