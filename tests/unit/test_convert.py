@@ -20,7 +20,7 @@ from stable_audio_mlx.cli import main
 from stable_audio_mlx.cli import verify as cli_verify
 from stable_audio_mlx.errors import OptionError, WeightsError
 from stable_audio_mlx.models.t5 import T5Encoder
-from stable_audio_mlx.weights import convert
+from stable_audio_mlx.weights import folder
 from stable_audio_mlx.weights.convert import convert_folder
 from stable_audio_mlx.weights.safetensors import read_header
 from stable_audio_mlx.weights.source import open_model
@@ -48,10 +48,10 @@ def test_the_converted_folder(source, tmp_path):
     assert left_over(out) == [*npz, "manifest.json", "model_config.json"]
     assert json.loads((out / "manifest.json").read_text()) == manifest
     assert (out / "model_config.json").read_bytes() == (source / "model_config.json").read_bytes()
-    assert manifest["source"]["sha256"] == convert.sha256(source / "model.safetensors")
+    assert manifest["source"]["sha256"] == folder.sha256(source / "model.safetensors")
     for name in npz:
         entries, item = read_npz(out / name), manifest["files"][name]
-        assert item["bytes"] == (out / name).stat().st_size and item["sha256"] == convert.sha256(out / name)
+        assert item["bytes"] == (out / name).stat().st_size and item["sha256"] == folder.sha256(out / name)
         assert item["tensors"] == len(entries) and item["parameters"] == sum(e.size for e in entries.values())
     v = tensors(DIFFUSION)["pretransform.model.decoder.layers.1.layers.1.weight_v"]
     fused = read_npz(out / "autoencoder.npz")["decoder.layers.1.layers.1.weight"]
@@ -113,7 +113,7 @@ def test_interrupted_or_out_of_space(source, tmp_path, monkeypatch, failure):
     def fail(*_):
         raise failure
 
-    monkeypatch.setattr(convert, "finite", fail)
+    monkeypatch.setattr(folder, "finite", fail)
     expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else WeightsError
     with pytest.raises(expected, match=None if expected is KeyboardInterrupt else "disk is full"):
         convert_folder(source, out, "float16", overwrite=True)

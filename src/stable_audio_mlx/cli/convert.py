@@ -16,7 +16,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: model/NAME")
     p.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the stored weights"
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="of transformer and text encoder as stored; the autoencoder stays float32",
+    )
+    p.add_argument("--quantize", type=int, choices=(8, 4), metavar="8|4", help="bits of their large matrices")
+    p.add_argument(
+        "--no-measure", action="store_true", help="skip the signal-to-noise ratio of what --dtype and --quantize store"
     )
     p.add_argument("--overwrite", action="store_true", help="replace a model that was converted before")
     p.add_argument("--revision", help="branch, tag or commit of the Hugging Face repository")
@@ -46,6 +53,9 @@ def convert(options: argparse.Namespace) -> int:
             source,
             output,
             options.dtype,
+            quantize=options.quantize,
+            measure=not options.no_measure,
+            autoencoder=bool(known and known.inside and not local),
             name=output.name if local else name,
             overwrite=options.overwrite,
             allow_pickle=options.allow_pickle,
@@ -98,6 +108,15 @@ def table(manifest: dict) -> list[str]:
     for name, tensors, parameters, size in (*rows, ("total", *sums)):
         numbers = (f"{n:,}" if n is not None else "" for n in (tensors, parameters))
         lines.append(f"{name:<26}{next(numbers):>9}{next(numbers):>15}{size_text(size):>12}")
+    return lines + notes(manifest["files"])
+
+
+def notes(files: dict) -> list[str]:
+    """What else is known of the files: quantised matrices, and what storage did to the velocity."""
+    lines = [f"{name}: {item['quantized']} matrices quantised" for name, item in files.items() if "quantized" in item]
+    for name, item in files.items():
+        if "velocity_snr_db" in item:
+            lines.append(f"{name}: velocity {item['velocity_snr_db']:.1f} dB above its error against float32")
     return lines
 
 

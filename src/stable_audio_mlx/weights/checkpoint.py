@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import ConfigError, WeightsError
 from . import pickles, safetensors
 from .arrays import Entry
+from .registry import OPTIMIZED_TEXT
+from .store import read_npz
 
 CONFIG = "model_config.json"
 MAX_JSON = 64 << 20
@@ -24,7 +26,10 @@ TRAINERS = {"diffusion": "model.", "autoencoder": ""}
 
 @dataclass(frozen=True)
 class TextFiles:
-    """Where a text encoder lies: Hugging Face config.json, weights (.safetensors, may be sharded), tokenizer.json."""
+    """Where a text encoder lies: Hugging Face config.json, weights (.safetensors, may be sharded), tokenizer.json.
+
+    All three may be one NPZ file, which has the config as ``META`` and a SentencePiece model as ``TOKENIZER_MODEL``.
+    """
 
     config: Path | None
     weights: Path | None
@@ -79,9 +84,11 @@ def find_weights(folder: Path) -> Path:
 
 
 def read_entries(path: Path, allow_pickle: bool = False) -> dict[str, Entry]:
-    """Key -> Entry of a .safetensors file, a shard index, or (only when allowed) a PyTorch pickle."""
+    """Key -> Entry of a .safetensors or .npz file, a shard index, or (only when allowed) a PyTorch pickle."""
     if path.suffix == ".safetensors":
         return safetensors.read_header(path)
+    if path.suffix == ".npz":
+        return read_npz(path)
     if path.name.endswith(".index.json"):
         return read_shards(path)
     if not allow_pickle:
@@ -131,6 +138,16 @@ def is_autoencoder(config: dict[str, Any]) -> bool:
     return config.get("model_type") == "autoencoder"
 
 
+def autoencoder_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a diffusion model's autoencoder alone; that of an autoencoder as it is."""
+    model = config.get("model")
+    section = model.get("pretransform") if isinstance(model, dict) else None
+    if is_autoencoder(config) or not isinstance(section, dict):
+        return config
+    common = {key: config[key] for key in ("sample_rate", "sample_size", "audio_channels") if key in config}
+    return {"model_type": "autoencoder", **common, "model": section.get("config")}
+
+
 def part_prefixes(config: dict[str, Any]) -> dict[str, str]:
     """Part name -> checkpoint prefix, for the parts that the config has."""
     if is_autoencoder(config):
@@ -170,6 +187,8 @@ def text_conditioner(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def find_text(folder: Path) -> TextFiles:
     """The text encoder's files beside a checkpoint; None for each that is not there."""
+    if archive := present(folder / OPTIMIZED_TEXT):
+        return TextFiles(archive, archive, archive)
     for place, words in TEXT_FOLDERS:
         config, weights = folder / place / "config.json", folder / place / "model.safetensors"
         if not weights.is_file():

@@ -97,11 +97,18 @@ def unknown(name: str) -> WeightsError:
 
 
 def fetch_model(repo: str, known: registry.Known | None, download: bool, revision: str | None = None) -> Path:
-    """The checkpoint folder of a repository: from the local cache, else from the network."""
+    """The checkpoint folder (or file) of a repository: from the local cache, else from the network.
+
+    A known autoencoder is taken out of a cached whole model that contains it, which saves its download.
+    """
     revision = revision or (known.revision if known else None)
     patterns = [*FILES, *(f"{folder}/{file}" for folder, files in FOLDERS.items() for file in files)]
-    cached = snapshot(repo, patterns, revision, local=True)
-    if cached and (cached / CONFIG).is_file() and any(cached.glob("model*.safetensors")):
+    patterns = list(known.files) if known and known.files else patterns
+    for host in map(registry.find, known.inside if known else ()):
+        found = host and complete(snapshot(host.repo, patterns, host.revision, local=True), host)
+        if found:
+            return found
+    if cached := complete(snapshot(repo, patterns, revision, local=True), known):
         return cached
     what = f"{known.name if known else repo} is not on this computer"
     if not download:
@@ -109,10 +116,19 @@ def fetch_model(repo: str, known: registry.Known | None, download: bool, revisio
     require_network(
         what, f"python convert.py FOLDER with a downloaded copy ({CONFIG} + model.safetensors) works offline."
     )
-    folder = download_snapshot(repo, patterns, revision, known)
-    if not (folder / CONFIG).is_file():
-        raise WeightsError(f"{repo}: has no {CONFIG}, so it is no checkpoint in stable-audio-tools' format.")
-    return folder
+    found = complete(download_snapshot(repo, patterns, revision, known), known)
+    if found is None:
+        raise WeightsError(f"{repo}: has no {CONFIG} or weights, so it is no checkpoint in stable-audio-tools' format.")
+    return found
+
+
+def complete(folder: Path | None, known: registry.Known | None) -> Path | None:
+    """The checkpoint in a downloaded folder, None while files are missing."""
+    if folder is None:
+        return None
+    if known and known.files:
+        return folder / known.files[0] if all((folder / file).is_file() for file in known.files) else None
+    return folder if (folder / CONFIG).is_file() and any(folder.glob("model*.safetensors")) else None
 
 
 def text_folder(item: dict[str, Any], beside: Path, download: bool) -> Path:
@@ -185,14 +201,30 @@ def later() -> str:
 
 def how_to_get(repo: str, known: registry.Known | None) -> str:
     if known and known.gated:
+        page = f"https://huggingface.co/{repo}"
         return (
-            f"Accept its licence on https://huggingface.co/{repo}, `hf auth login`, then python convert.py {known.name}"
+            f"Accept its licence on {page}, `hf auth login`, then python convert.py {known.name}{without_gate(known)}"
         )
-    return f"python convert.py {known.name if known else repo} downloads and converts it."
+    return f"python convert.py {given_name(known) or repo} downloads and converts it."
+
+
+def given_name(known: registry.Known | None) -> str:
+    """What to type for a known model."""
+    if known and known.files:
+        return next(f"{registry.OPTIMIZED_NAME}/{name}" for name, one in registry.OPTIMIZED.items() if one == known)
+    return known.name if known else ""
+
+
+def without_gate(known: registry.Known | None) -> str:
+    """The same model in the official half-precision files, as the end of a sentence."""
+    same = next((one for one in registry.OPTIMIZED.values() if known and one.name == known.name), None)
+    return f"; without an account, in half precision: python convert.py {given_name(same)}" if same else ""
 
 
 def ungated(known: registry.Known | None) -> str:
-    """The official ways around a gate: a folder of one's own, a model without a gate."""
+    """The official ways around a gate: a folder of one's own, the same or another model without a gate."""
+    if same := without_gate(known):
+        return f"A local copy works without login: convert.py FOLDER{same}"
     other = "stable-audio-3-small-music-base needs no account" if known else "see its page for a copy without a gate"
     return f"A local copy works without login: convert.py FOLDER. Official and ungated: {other}."
 

@@ -53,12 +53,15 @@ class Tensor:
         return np.ascontiguousarray(array).reshape(self.shape)
 
     def load(self, dtype: mx.Dtype | None = None) -> mx.array:
-        """The parameter as evaluated MLX array."""
+        """The parameter as evaluated MLX array; without ``dtype`` in the file's own, float32 where it is fused."""
+        own = self.entries[0].dtype
         plain = len(self.entries) == 1 and not self.axes and type(self.entries[0]) is Entry
         if plain and self.entries[0].shape == self.shape:
-            return self.entries[0].load(dtype or mx.float32)
+            return self.entries[0].load(dtype)
+        if dtype is None:
+            dtype = getattr(mx, own) if len(self.entries) == 1 and own in ("float16", "bfloat16") else mx.float32
         out = mx.array(self.read())
-        out = out.astype(dtype) if dtype and mx.issubdtype(out.dtype, mx.floating) else out
+        out = out.astype(dtype) if mx.issubdtype(out.dtype, mx.floating) else out
         mx.eval(out)
         return out
 

@@ -3,11 +3,37 @@
 from dataclasses import dataclass
 
 STABILITY = "Stability AI Community License"
+GEMMA = f"{STABILITY}; text encoder: Gemma Terms of Use"
+# The official half-precision files for MLX, without a gate.
+OPTIMIZED_NAME = "stable-audio-3-optimized"
+OPTIMIZED_REPO = f"stabilityai/{OPTIMIZED_NAME}"
+OPTIMIZED_REVISION = "da6edc54ddba10bfd79a077102ded687f80e882b"
+OPTIMIZED_TEXT = "t5gemma_f16.npz"
+# Transformer file -> model and its autoencoder.
+DIT_FILES = {
+    f"dit_{short}{base}_f16.npz": (f"stable-audio-3-{size}{base}", codec)
+    for short, size, codec in (
+        ("sm-music", "small-music", "same-s"),
+        ("sm-sfx", "small-sfx", "same-s"),
+        ("medium", "medium", "same-l"),
+    )
+    for base in ("", "-base")
+}
+# Autoencoder -> its encoder's and its decoder's file.
+CODEC_PAIRS = {
+    "same-s": ("same_s_encoder_f32.npz", "same_s_decoder_f32.npz"),
+    "same-l": ("same_l_encoder_f32.npz", "same_l_decoder_f32.npz"),
+}
+CODEC_FILES = {file: codec for codec, files in CODEC_PAIRS.items() for file in files}
 
 
 @dataclass(frozen=True)
 class Known:
-    """One known model; counts are those of the published model.safetensors, 0 or "" where nobody recorded them."""
+    """One known model; counts are those of the published model.safetensors, 0 or "" where nobody recorded them.
+
+    ``parameters`` is without buffers.  ``files`` are the only ones wanted of a repository that holds several models,
+    the first stands for all; ``inside`` names the models whose checkpoints contain this autoencoder.
+    """
 
     name: str
     repo: str
@@ -19,6 +45,8 @@ class Known:
     tensors: int = 0
     parameters: int = 0
     summary: str = ""
+    files: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
 
 
 def stable_audio_3(size: str, revision: str, gated: bool, summary: str) -> Known:
@@ -26,12 +54,26 @@ def stable_audio_3(size: str, revision: str, gated: bool, summary: str) -> Known
     return Known(
         name=f"stable-audio-3-{size}",
         repo=f"stabilityai/stable-audio-3-{size}",
-        license=f"{STABILITY}; text encoder: Gemma Terms of Use",
+        license=GEMMA,
         gated=gated,
         revision=revision,
         weights_bytes=9_222_116_660 if large else 2_270_384_940,
         tensors=997 if large else 685,
+        parameters=2_305_495_393 if large else 567_573_553,
         summary=summary,
+    )
+
+
+def optimized(name: str, codec: str, dit: str | None = None) -> Known:
+    """A model of the optimised folder, under the name that it has everywhere."""
+    names = (dit, *CODEC_PAIRS[codec], OPTIMIZED_TEXT) if dit else CODEC_PAIRS[codec]
+    return Known(
+        name=name,
+        repo=OPTIMIZED_REPO,
+        license=GEMMA if dit else STABILITY,
+        gated=False,
+        revision=OPTIMIZED_REVISION,
+        files=tuple(f"MLX/{file}" for file in names),
     )
 
 
@@ -73,6 +115,7 @@ MODELS = (
         tensors=244,
         parameters=108_244_529,  # 108,244,721 with the rotary frequencies
         summary="autoencoder of the small models",
+        inside=("stable-audio-3-small-music", "stable-audio-3-small-sfx"),
     ),
     Known(
         name="same-l",
@@ -84,10 +127,16 @@ MODELS = (
         tensors=472,
         parameters=852_127_073,  # 852,127,457 with the rotary frequencies
         summary="autoencoder of the medium models",
+        inside=("stable-audio-3-medium",),
     ),
 )
 KNOWN = {model.name: model for model in MODELS}
 REPOS = {model.repo.lower(): model for model in MODELS}
+# "stable-audio-3-optimized/NAME" -> the same model, in half precision and without a gate.
+OPTIMIZED = {
+    **{name.removeprefix("stable-audio-3-"): optimized(name, codec, file) for file, (name, codec) in DIT_FILES.items()},
+    **{codec: optimized(codec, codec) for codec in ("same-s", "same-l")},
+}
 # Short names that the models' own programs use.
 ALIASES = {
     "small-music": "stable-audio-3-small-music",
@@ -100,6 +149,9 @@ ALIASES = {
 def find(name: str) -> Known | None:
     """The known model with this name, short name or repository id; None for others."""
     key = name.lower()
+    folder, slash, inner = key.removeprefix("stabilityai/").partition("/")
+    if slash and folder == OPTIMIZED_NAME:
+        return OPTIMIZED.get(inner.removeprefix("stable-audio-3-"))
     return KNOWN.get(ALIASES.get(key, key)) or REPOS.get(key)
 
 

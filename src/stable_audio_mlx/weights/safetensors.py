@@ -1,8 +1,13 @@
 """safetensors files: the header checked against the file's size before anything is read; tensors one by one."""
 
 import json
+import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import WeightsError
 from .arrays import FLOATS, STORAGE, Entry, plausible_shape, store_as
@@ -61,22 +66,38 @@ def entry(path: Path, key: str, item: object, start: int, size: int) -> Entry:
     return found
 
 
-def write(path: Path, tensors: dict[str, Entry], metadata: dict[str, str], dtype: str | None = None) -> None:
-    """Copy tensors into a new .safetensors file one at a time; ``dtype`` narrows the wider float tensors."""
-    kinds = {key: narrowed(item, dtype) for key, item in sorted(tensors.items())}
+class Payload(NamedTuple):
+    """A tensor to be written: dtype and shape are known before its bytes are made."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    bits: Callable[[], bytes | memoryview]
+
+
+def copied(item: Entry, dtype: str) -> Payload:
+    """A tensor of another file, its floats as ``dtype``."""
+    return Payload(dtype, item.shape, item.bits) if dtype == item.dtype else computed(item.read, dtype, item.shape)
+
+
+def computed(read: Callable[[], np.ndarray], dtype: str, shape: tuple[int, ...]) -> Payload:
+    return Payload(dtype, shape, lambda: store_as(read(), dtype).tobytes())
+
+
+def write(path: Path, tensors: dict[str, Payload], metadata: dict[str, str]) -> None:
+    """Write tensors into a new .safetensors file, one at a time, in the order of their names."""
+    ordered = dict(sorted(tensors.items()))
     header: dict[str, object] = {"__metadata__": metadata}
     offset = 0
-    for key, kind in kinds.items():
-        end = offset + tensors[key].size * STORAGE[kind].itemsize
-        header[key] = {"dtype": CODES[kind], "shape": list(tensors[key].shape), "data_offsets": [offset, end]}
+    for key, (dtype, shape, _) in ordered.items():
+        end = offset + math.prod(shape) * STORAGE[dtype].itemsize
+        header[key] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
-        for key, kind in kinds.items():
-            item = tensors[key]
-            file.write(item.bits() if kind == item.dtype else store_as(item.read(), kind).tobytes())
+        for payload in ordered.values():
+            file.write(payload.bits())
 
 
 def narrowed(item: Entry, dtype: str | None) -> str:

@@ -1,5 +1,6 @@
 """``open_model``: one interface to a model's config and weights, whether converted or still in PyTorch's layout."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import mlx.nn as nn
 from ..errors import OptionError, WeightsError
 from ..models.conditioners import checkpoint_sizes
 from ..models.factory import AudioModel, create_model
-from . import hub
+from . import hub, registry
 from .arrays import FLOATS, Entry
 from .checkpoint import (
     CONFIG,
     TextFiles,
+    autoencoder_config,
     find_source,
     find_text,
     is_autoencoder,
@@ -25,7 +27,9 @@ from .checkpoint import (
     text_conditioner,
     unwrap,
 )
-from .layout import Tensor, check, parameters, plan
+from .layout import Tensor, check, owner, parameters, plan
+from .optimized import find_optimized, read_optimized
+from .quantize import QuantizedTensor, load_into, quantized
 from .store import read_npz
 
 MANIFEST = "manifest.json"
@@ -37,8 +41,13 @@ class ModelSource:
     """Config, file headers and lazily read weights of one model.
 
     ``parts`` names what the config has of "dit", "autoencoder", "conditioner"; ``manifest`` is None for a folder that
-    is not converted.  Nothing but JSON and headers is read before ``load``.
+    is not converted, ``weights`` are the files of a checkpoint, ``repo`` the repository that they are known to come
+    from, ``config_text`` is the config as bytes.  Nothing but JSON and headers is read before ``load``.
     """
+
+    weights: tuple[Path, ...] = ()
+    repo: str = ""
+    config_text: bytes = b""
 
     def __init__(
         self, name: str, folder: Path, config: dict[str, Any], entries: dict[str, dict[str, Entry]], where: Path
@@ -68,19 +77,20 @@ class ModelSource:
         """Read a part's weights into ``module``, which is returned.
 
         All names and shapes are checked; with ``only``, just the children of these names are read.  ``dtype``: "auto"
-        is float32 on the CPU, whatever the file holds, and the file's own elsewhere; or "float32", "float16",
-        "bfloat16".  Peak memory is one tensor above the result.  WeightsError for what does not fit or is damaged.
+        is float32 on the CPU, whatever the file holds, and elsewhere the file's own for the transformer; or "float32",
+        "float16", "bfloat16".  Other parts are float32 unless they are asked for otherwise.  A quantised transformer
+        stays so but on the CPU.  Peak memory is one tensor above the result.  WeightsError for what does not fit or is
+        damaged.
         """
-        target = self._target(dtype)
+        target = self._target(part, dtype)
         tensors = self.tensors(part, module) if part in self.entries else {}
-        chosen = {n: t for n, t in tensors.items() if only is None or n.partition(".")[0] in only}
-        module.load_weights([(name, tensor.load(target)) for name, tensor in chosen.items()], strict=False)
+        load_into(module, {n: t for n, t in tensors.items() if only is None or n.partition(".")[0] in only}, target)
         return module
 
     @staticmethod
-    def _target(dtype: str) -> mx.Dtype | None:
+    def _target(part: str, dtype: str) -> mx.Dtype | None:
         if dtype == "auto":
-            return mx.float32 if mx.default_device() == mx.cpu else None
+            return None if part == "dit" and mx.default_device() != mx.cpu else mx.float32
         if dtype not in DTYPES:
             raise OptionError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
         return DTYPES[dtype]
@@ -103,20 +113,35 @@ class ConvertedModel(ModelSource):
     """A folder that ``convert.py`` or training wrote: NPZ parts, parameter names, a manifest."""
 
     def tensors(self, part: str, module: nn.Module) -> dict[str, Tensor]:
-        entries, wanted = self.entries[part], parameters(module)
-        wrong = [
-            f"{name} is {entries[name].dtype} {entries[name].shape}, expected {value.shape}"
-            for name, value in wanted.items()
-            if name in entries and (entries[name].shape != value.shape or entries[name].dtype not in FLOATS)
-        ]
-        check(f"{self.folder / part}.npz", wanted.keys() - entries.keys(), entries.keys() - wanted.keys(), wrong)
-        return {name: Tensor((entries[name],), value.shape, None) for name, value in wanted.items()}
+        return converted_tensors(self.entries[part], module, f"{self.folder / part}.npz")
 
     def text_files(self, download: bool = True) -> TextFiles | None:
         if text_conditioner(self.config) is None:
             return None
         names = ("text_encoder.json", "text_encoder.safetensors", "tokenizer.json")
         return TextFiles(*(present(self.folder / name) for name in names))
+
+
+def converted_tensors(entries: dict[str, Entry], module: nn.Module, where: str) -> dict[str, Tensor]:
+    """Parameter name -> Tensor from a converted file, strictly: whole parameters, or weight, scales and biases."""
+    out: dict[str, Tensor] = {}
+    missing, wrong, used = [], [], set()
+    for name, value in parameters(module).items():
+        found = quantized(entries, name, value.shape) if isinstance(owner(module, name), nn.Linear) else None
+        item = entries.get(name)
+        if found is None and item is not None and (item.shape != value.shape or item.dtype not in FLOATS):
+            found = f"is {item.dtype} {item.shape}, expected {value.shape}"
+        if isinstance(found, str):
+            wrong.append(f"{name} {found}")
+        if item is None:
+            missing.append(name)
+            continue
+        used.add(name)
+        if isinstance(found, QuantizedTensor):
+            used |= set(found.names(name))
+        out[name] = found if isinstance(found, QuantizedTensor) else Tensor((item,), value.shape, None)
+    check(where, missing, entries.keys() - used, wrong)
+    return out
 
 
 def open_model(name_or_path: str | Path, download: bool = True) -> ModelSource:
@@ -126,19 +151,31 @@ def open_model(name_or_path: str | Path, download: bool = True) -> ModelSource:
     network.  Raises WeightsError with what to do when nothing is found, ConfigError for a broken config.
     """
     path = hub.find_model(name_or_path, download)
-    return open_path(path)
+    known = registry.find(str(name_or_path)) if not Path(name_or_path).expanduser().exists() else None
+    return open_path(path, autoencoder=bool(known and known.inside))
 
 
-def open_path(path: Path, allow_pickle: bool = False) -> ModelSource:
-    """Open a folder (or a weights file) that exists."""
+def open_path(path: Path, allow_pickle: bool = False, autoencoder: bool = False) -> ModelSource:
+    """Open a folder (or a weights file) that exists; with ``autoencoder``, only that part of a diffusion model."""
     if (path / MANIFEST).is_file():
         return open_converted(path)
-    source = find_source(path)
-    entries = unwrap(read_entries(source.weights, allow_pickle), is_autoencoder(source.config))
-    name = path.stem if path.is_file() else path.resolve().name
-    return ModelSource(
-        name, source.folder, source.config, split_parts(entries, source.config, source.weights), source.weights
-    )
+    special = find_optimized(path)
+    if special:
+        found = read_optimized(special)
+        name, folder, config, files, entries, repo = found
+        where, text = special, b""
+    else:
+        source = find_source(path)
+        name, repo = path.stem if path.is_file() else path.resolve().name, ""
+        folder, config, where, files = source.folder, source.config, source.weights, (source.weights,)
+        entries, text = read_entries(source.weights, allow_pickle), source.config_path.read_bytes()
+    if autoencoder and not is_autoencoder(config):
+        config, text = autoencoder_config(config), b""
+    entries = unwrap(entries, is_autoencoder(config))
+    model = ModelSource(name, folder, config, split_parts(entries, config, where), where)
+    model.weights, model.repo = files, repo
+    model.config_text = text or json.dumps(config, indent=1).encode()
+    return model
 
 
 def open_converted(folder: Path) -> ConvertedModel:

@@ -35,18 +35,19 @@ def write_npz(path: Path, tensors: Iterable[tuple[str, str, Callable[[], np.ndar
 
     Returns what was written: tensors, parameters, dtype of the floats.
     """
-    count, parameters, kind = 0, 0, "float32"
+    count, parameters, floats = 0, 0, "float32"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for key, dtype, read in tensors:
             array = read()
             count, parameters = count + 1, parameters + array.size
             kind = dtype if array.dtype.kind == "f" else array.dtype.name
+            floats = kind if array.dtype.kind == "f" else floats
             bits = np.ascontiguousarray(store_as(array, dtype))
             info = zipfile.ZipInfo(key + ".npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(info, "w", force_zip64=True) as member:
                 member.write(npy_header(kind, array.shape))
                 member.write(bits.reshape(-1).view(np.uint8).data)
-    return {"tensors": count, "parameters": parameters, "dtype": kind}
+    return {"tensors": count, "parameters": parameters, "dtype": floats}
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:

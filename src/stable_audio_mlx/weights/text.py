@@ -1,6 +1,7 @@
 """Prompts -> embeddings: tokenizer.json, a Hugging Face config.json and the few embedding rows that a prompt needs."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,24 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..config import lookup
-from ..errors import OptionError, WeightsError
+from ..errors import ConfigError, OptionError, WeightsError
 from ..models.t5 import T5Encoder
 from ..models.t5gemma import T5GemmaEncoder
 from ..models.text_conditioners import EncodedText
+from . import sentencepiece
 from .arrays import FLOATS, Entry
 from .checkpoint import find_text, read_entries, read_json, summary
+from .layout import Tensor
+from .quantize import QuantizedTensor, load_into, quantized
+from .store import read_npz
 
 # ``model_type`` of a Hugging Face config.json.
 ENCODERS: dict[str, Any] = {"t5": T5Encoder, "t5gemma": T5GemmaEncoder, "t5_gemma_module": T5GemmaEncoder}
 # Where check_entries puts the embedding table, which is no part of the network.
 EMBEDDING = "embedding"
 SENTENCEPIECE = ("spiece.model", "tokenizer.model")
+# Arrays of bytes in an NPZ file that holds a whole text encoder: its config as JSON, its SentencePiece model.
+META, TOKENIZER_MODEL = "META", "TOKENIZER_MODEL"
 
 
 class TextEncoder:
@@ -31,7 +38,9 @@ class TextEncoder:
     Everything is computed in float32, whatever the file holds: 16-bit text embeddings alone move a clip by 1e-3.
     """
 
-    def __init__(self, tokenizer: Any, kind: Any = None, cfg: Any = None, entries: Mapping[str, Entry] | None = None):
+    def __init__(
+        self, tokenizer: Any, kind: Any = None, cfg: Any = None, entries: Mapping[str, Entry | Tensor] | None = None
+    ):
         """``kind`` and ``cfg``: class and config of the encoder; ``entries``: its tensors, from ``check_entries``."""
         self._tokenizers: dict[tuple[str, ...], Any] = {(): tokenizer}
         self._kind, self._cfg, self._entries = kind, cfg, entries or {}
@@ -41,8 +50,9 @@ class TextEncoder:
     def from_files(cls, config: Path | None, weights: Path | None, tokenizer: Path | None) -> "TextEncoder":
         """Files of an encoder, or only a tokenizer (``config`` and ``weights`` None, for token tables).
 
-        ``weights`` is a .safetensors file or the index of a sharded one.  Only headers are read here.  WeightsError
-        for missing or damaged files, ConfigError for an encoder that this project does not know.
+        ``weights`` is a .safetensors file or the index of a sharded one; one .npz file may be all three.  Only headers
+        are read here.  WeightsError for missing or damaged files, ConfigError for an encoder that this project does
+        not know.
         """
         words = load_tokenizer(tokenizer, config)
         if config is None and weights is None:
@@ -50,9 +60,7 @@ class TextEncoder:
         if config is None or weights is None:
             missing = "config.json" if config is None else "model.safetensors"
             raise WeightsError(f"{(weights or config).parent}: the text encoder's {missing} is missing")  # type: ignore[union-attr]
-        section = read_json(config)
-        kind = lookup(ENCODERS, section, str(config), key="model_type")
-        cfg = kind.Config.from_hugging_face(section, str(config))
+        kind, cfg = read_encoder(config)
         return cls(words, kind, cfg, check_entries(kind(cfg), read_entries(weights), weights))
 
     @classmethod
@@ -144,13 +152,14 @@ class TextEncoder:
     def _load(self) -> nn.Module:
         network = self._kind(self._cfg)
         names = dict(tree_flatten(network.parameters()))
-        network.load_weights([(name, self._entries[name].load(mx.float32)) for name in names])
+        load_into(network, {name: self._entries[name] for name in names}, mx.float32)
         self._network = network
         return network
 
     def _embedding_rows(self, rows: Iterable[int]) -> mx.array:
         """-> (R, D), float32, read one by one: T5Gemma's whole table would be 70 % of all bytes."""
         entry = self._entries[EMBEDDING]
+        assert isinstance(entry, Entry)  # tables are never quantised
         row_bytes = entry.nbytes // entry.shape[0]
         out = []
         for row in rows:
@@ -164,14 +173,50 @@ class TextEncoder:
         return mx.array(np.stack(out))
 
 
-def check_entries(network: Any, entries: dict[str, Entry], path: Path) -> dict[str, Entry]:
-    """The entries that the encoder needs, by the network's own names.  WeightsError lists what is missing or misshapen.
+def text_config(path: Path) -> dict[str, Any]:
+    """A text encoder's Hugging Face config, from JSON or from the official NPZ file, which only T5Gemma has."""
+    if path.suffix != ".npz":
+        return read_json(path)
+    try:
+        section = json.loads(embedded(path, META))
+    except ValueError as error:
+        raise ConfigError(f"{path}: its {META} is not valid JSON ({str(error)[:80]})") from None
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: its {META} is not a JSON object")
+    return {"model_type": "t5gemma", **section}
+
+
+def embedded(path: Path, name: str) -> bytes:
+    """An array of bytes in an NPZ file."""
+    entry = read_npz(path).get(name)
+    if entry is None or entry.dtype not in ("uint8", "int8"):
+        raise WeightsError(f"{path}: has no {name}, so it is no text encoder's file; download it again")
+    return bytes(entry.bits())
+
+
+def read_encoder(path: Path) -> tuple[Any, Any]:
+    """Class and config of the encoder that a config file describes."""
+    section = text_config(path)
+    kind = lookup(ENCODERS, section, str(path), key="model_type")
+    return kind, kind.Config.from_hugging_face(section, str(path))
+
+
+def check_entries(network: Any, entries: dict[str, Entry], path: Path) -> dict[str, Entry | Tensor]:
+    """What the encoder needs, by the network's own names.  WeightsError lists what is missing or misshapen.
 
     A file may hold more (a decoder, an output head): checkpoints carry the whole text model.
     """
     wanted = {name: tuple(value.shape) for name, value in dict(tree_flatten(network.parameters())).items()}
     prefix = max(network.PREFIXES, key=lambda p: sum(p + name in entries for name in wanted))
-    found = {name: entries[prefix + name] for name in wanted if prefix + name in entries}
+    found: dict[str, Entry | Tensor] = {}
+    wrong = []
+    for name, shape in wanted.items():
+        packed = quantized(entries, prefix + name, shape)
+        if isinstance(packed, str):
+            wrong.append(f"{name} {packed}")
+        item = packed if isinstance(packed, QuantizedTensor) else entries.get(prefix + name)
+        if item is not None:
+            found[name] = item
     wanted[EMBEDDING] = (network.cfg.vocab_size, network.cfg.width)
     table = next((entries[key] for key in network.EMBEDDINGS if key in entries), None)
     if table is not None:
@@ -179,8 +224,8 @@ def check_entries(network: Any, entries: dict[str, Entry], path: Path) -> dict[s
         # Vocabularies are padded differently from one copy of a model to the next.
         wanted[EMBEDDING] = (table.shape[0] if table.shape else 0, network.cfg.width)
     missing = [name for name in wanted if name not in found]
-    wrong = [f"{n} {found[n].shape}, wanted {wanted[n]}" for n in found if found[n].shape != wanted[n]]
-    wrong += [f"{n} is {e.dtype}" for n, e in found.items() if e.dtype not in FLOATS]
+    wrong += [f"{n} {found[n].shape}, wanted {wanted[n]}" for n in found if found[n].shape != wanted[n]]
+    wrong += [f"{n} is {e.dtype}" for n, e in found.items() if isinstance(e, Entry) and e.dtype not in FLOATS]
     if missing or wrong:
         parts = [f"{len(missing)} tensors missing: {summary(missing)}"] if missing else []
         parts += [f"{len(wrong)} do not fit: {summary(wrong)}"] if wrong else []
@@ -189,27 +234,24 @@ def check_entries(network: Any, entries: dict[str, Entry], path: Path) -> dict[s
 
 
 def load_tokenizer(path: Path | None, config: Path | None = None) -> Any:
-    """A ``tokenizers.Tokenizer`` from tokenizer.json; without one, from a SentencePiece file through transformers."""
-    from tokenizers import Tokenizer
+    """A ``tokenizers.Tokenizer`` from tokenizer.json, a SentencePiece model, or the NPZ file that holds one.
 
+    Without ``path``, a SentencePiece model is looked for beside the encoder's ``config`` and in ``tokenizer/``.
+    """
+    if path is not None and path.suffix == ".npz":
+        return sentencepiece.load(embedded(path, TOKENIZER_MODEL), str(path))
     if path is not None and path.suffix == ".json":
+        from tokenizers import Tokenizer
+
         text = path.read_bytes() if path.is_file() else b""
         try:
             return Tokenizer.from_str(text.decode("utf-8"))
         except Exception as error:  # noqa: BLE001  tokenizers raises nothing narrower
             raise WeightsError(f"{path}: not a usable tokenizer.json ({str(error)[:80]}); download it again") from None
-    places = [config.parent, config.parent.parent / "tokenizer"] if config else []
-    folder = next((p for p in [path, *places] if p and any((p / name).is_file() for name in SENTENCEPIECE)), None)
-    if folder is None:
+    places = [path, *([config.parent, config.parent.parent / "tokenizer"] if config else [])]
+    models = (place / name for place in places if place for name in SENTENCEPIECE)
+    found = next((model for model in models if model.is_file()), None)
+    if found is None:
         where = f"{config.parent}: " if config else ""
         raise WeightsError(f"{where}the text encoder's tokenizer.json is missing; put it beside the text encoder")
-    try:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
-    except ImportError:
-        raise WeightsError(
-            f"{folder}: no tokenizer.json; add it, or run pip install transformers sentencepiece"
-        ) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{folder}: no usable tokenizer ({str(error)[:80]}); add its tokenizer.json") from None
+    return sentencepiece.load(found.read_bytes(), str(found))
