@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from stable_audio_mlx import audio
+from stable_audio_mlx.weights.convert import convert_folder
+
+from .parity import case as cases
+from .parity.project import write_checkpoint
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -82,16 +89,40 @@ def test_second_command_of_the_readme_runs_the_tests():
     assert len(second.splitlines()) == 1 and second.endswith("-m pytest") and "requirements-dev.txt" in second
 
 
-def test_python_examples_of_the_readme_run(tmp_path):
-    examples = blocks(ROOT / "README.md", "python")
-    assert examples
-    for code in examples:
-        result = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert result.returncode == 0, f"{code}\n{result.stderr}"
+def with_python() -> list[Path]:
+    return [doc for doc in DOCS if blocks(doc, "python")]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A folder with sounds, and small models under the names of those that cannot be here."""
+    folder, rng = tmp_path_factory.mktemp("workshop"), np.random.default_rng(0)
+    for name in ("audio.wav", "other.flac"):
+        audio.write(folder / name, 0.1 * rng.standard_normal((2, 9000)), 44100)
+    for name, golden in (("same-s", "same_small"), ("same-l", "same_large")):
+        source = write_checkpoint(cases.load(golden), folder / f"{name}-source")
+        convert_folder(source, folder / "models" / name)
+    return folder
+
+
+@pytest.mark.parametrize("doc", with_python(), ids=lambda d: d.name)
+def test_python_examples_run(doc, workshop):
+    """The examples of one document, one after the other: later ones may use what earlier ones made."""
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks(doc, "python"))],
+        cwd=workshop,
+        env={
+            "PYTHONPATH": str(ROOT / "src"),
+            "PATH": "/usr/bin:/bin",
+            "HF_HUB_OFFLINE": "1",
+            "STABLE_AUDIO_MLX_HOME": str(workshop / "models"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_has_a_python_example():
+    assert ROOT / "README.md" in with_python()
