@@ -3,7 +3,8 @@
     python -m benchmarks.make_checkpoint stable-audio-open-small /tmp/small
 
 Every key, shape and file of the published model is there, so converting and generating cost what the real model
-costs; the weights are scaled so that signals neither explode nor die, and depend on the keys alone.
+costs; the weights are scaled so that signals neither explode nor die, and depend on the keys alone.  T5Gemma has its
+encoder half and, without ``--full-vocabulary``, few words: only the rows of a prompt's words are ever read.
 """
 
 import argparse
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from stable_audio_mlx.weights.arrays import STORAGE, store_as
+from stable_audio_mlx.weights.published import HALVES, VARIANTS, published_config
+
 CONFIGS = Path(__file__).parent / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.json"))
-DTYPES = {"float32": "F32", "float16": "F16"}
+NAMES = sorted([path.stem for path in CONFIGS.glob("*.json")] + [f"stable-audio-3-{v}" for v in VARIANTS] + [*HALVES])
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 WORDS = ("the", "and", "with", "drum", "loop", "kick", "snare", "hat", "bass", "synth", "pad", "piano", "warm", "rain")
 
@@ -38,11 +42,30 @@ T5_BASE = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
+T5GEMMA = {
+    "model_type": "t5_gemma_module",
+    "vocab_size": 512,
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 12,
+    "head_dim": 64,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "attention_bias": False,
+    "query_pre_attn_scalar": 64,
+    "sliding_window": 4096,
+    "attn_logit_softcapping": 50.0,
+    "pad_token_id": 0,
+}
+T5GEMMA_VOCABULARY = 256_000
 
 
 def read_config(name: str) -> dict:
     """The published ``model_config.json`` of a model."""
-    return json.loads((CONFIGS / f"{name}.json").read_text())
+    return published_config(name) or json.loads((CONFIGS / f"{name}.json").read_text())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,15 +73,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--full-vocabulary", action="store_true", help="T5Gemma's whole embedding table, 0.4 GB more")
     options = parser.parse_args(arguments)
     if options.folder.exists() and any(options.folder.iterdir()):
         parser.error(f"{options.folder} is not empty")
-    write_model(options.name, options.folder, options.seed)
+    write_model(options.name, options.folder, options.seed, T5GEMMA_VOCABULARY if options.full_vocabulary else 512)
     print(options.folder)
     return 0
 
 
-def write_model(name: str, folder: Path, seed: int = 0) -> None:
+def write_model(name: str, folder: Path, seed: int = 0, vocabulary: int = 512) -> None:
     """Write the checkpoint of a published model: config, weights and, where the model reads text, its encoder."""
     from stable_audio_mlx.models.factory import create_model
     from stable_audio_mlx.weights.layout import published_tensors
@@ -72,6 +96,8 @@ def write_model(name: str, folder: Path, seed: int = 0) -> None:
     conditions = config["model"].get("conditioning", {}).get("configs", ())
     if any(condition["type"] == "t5" for condition in conditions):
         write_t5(folder, T5_BASE, seed)
+    if any(condition["type"] == "t5gemma" for condition in conditions):
+        write_t5gemma(folder, {**T5GEMMA, "vocab_size": vocabulary}, seed)
 
 
 def write_t5(folder: Path, config: dict, seed: int = 0) -> None:
@@ -82,6 +108,16 @@ def write_t5(folder: Path, config: dict, seed: int = 0) -> None:
     write_safetensors(folder / "text_encoder" / "model.safetensors", tensors, seed)
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(tokenizer(32100)))
+
+
+def write_t5gemma(folder: Path, config: dict, seed: int = 0) -> None:
+    """Write ``t5gemma-b-b-ul2/`` for an encoder of the given config (the ``encoder`` object of Hugging Face's)."""
+    place = folder / "t5gemma-b-b-ul2"
+    place.mkdir()
+    (place / "config.json").write_text(json.dumps({"model_type": "t5gemma", "encoder": config}, indent=2))
+    tensors = [(key, shape, "bfloat16") for key, shape in t5gemma_shapes(config).items()]
+    write_safetensors(place / "model.safetensors", tensors, seed)
+    (place / "tokenizer.json").write_text(json.dumps(gemma_tokenizer(config["vocab_size"])))
 
 
 def checkpoint_tensors(shapes: dict[str, tuple[int, ...]], half: bool) -> list[tuple[str, tuple[int, ...], str]]:
@@ -109,12 +145,29 @@ def t5_shapes(config: dict) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def t5gemma_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of T5Gemma's encoder as Hugging Face writes them."""
+    width, feed, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    rows = {"q": (queries, width), "k": (keys, width), "v": (keys, width), "o": (width, queries)}
+    shapes: dict[str, tuple[int, ...]] = {"model.encoder.embed_tokens.weight": (config["vocab_size"], width)}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.encoder.layers.{i}"
+        shapes |= {f"{layer}.self_attn.{name}_proj.weight": shape for name, shape in rows.items()}
+        shapes |= {f"{layer}.mlp.{name}_proj.weight": (feed, width) for name in ("gate", "up")}
+        shapes[f"{layer}.mlp.down_proj.weight"] = (width, feed)
+        for place in ("pre", "post"):
+            shapes |= {f"{layer}.{place}_{what}_layernorm.weight": (width,) for what in ("self_attn", "feedforward")}
+    shapes["model.encoder.norm.weight"] = (width,)
+    return shapes
+
+
 def write_safetensors(path: Path, tensors: Iterable[tuple[str, tuple[int, ...], str]], seed: int = 0) -> None:
     """Write random tensors one after the other: memory stays at one tensor, whatever the size of the file."""
     tensors, header, offset = list(tensors), {}, 0
     shapes = {key: shape for key, shape, _ in tensors}
     for key, shape, dtype in tensors:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * STORAGE[dtype].itemsize
         header[key] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header).encode()
@@ -122,7 +175,7 @@ def write_safetensors(path: Path, tensors: Iterable[tuple[str, tuple[int, ...], 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for key, shape, dtype in tensors:
-            file.write(random_tensor(key, shape, shapes, seed).astype(dtype).tobytes())
+            file.write(store_as(random_tensor(key, shape, shapes, seed), dtype).tobytes())
 
 
 def random_tensor(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], seed: int) -> np.ndarray:
@@ -147,16 +200,28 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
         return 0.0, 0.0
     if name in ("running_std", "scaling_factor") or (name == "alpha" and shape == (1,)):
         return 1.0, 0.0
+    if name in ("alpha", "running_std") and shape == (1,):
+        return 1.0, 0.0
     if name in ("alpha", "beta"):
         return 0.0, 0.1
+    if "_layernorm" in owner or key == "model.encoder.norm.weight":  # T5Gemma stores the distance from one
+        return 0.0, 0.1
+    if name.endswith("scaling_factor"):
+        return 1.0, 0.1
     if name == "gamma" or (name == "weight" and len(shape) == 1):
         return 1.0, 0.1
     if name == "bias":
         return 0.0, 0.02
     if name == "weight_g":
         return convolution_gain(owner, shapes[f"{owner}.weight_v"]), 0.0
-    if name == "weights" or owner.endswith("timestep_features") or owner == "shared":
+    if (
+        name in ("weights", "new_tokens", "padding_embedding")
+        or owner.endswith("timestep_features")
+        or owner == "shared"
+    ):
         return 0.0, 1.0
+    if name == "to_scale_shift_gate":
+        return 0.0, 0.1
     residual = owner.endswith(("to_out", "ff.2", "process_conv", ".o", ".wo"))
     inputs = max(1, math.prod(shape[1:])) if name != "relative_attention_bias" else 1
     # T5 does not divide its scores by the root of the head dimension: its query projection carries the factor.
@@ -204,6 +269,38 @@ def tokenizer(size: int) -> dict:
         "post_processor": template,
         "decoder": mark,
         "model": {"type": "Unigram", "unk_id": 2, "vocab": pieces, "byte_fallback": False},
+    }
+
+
+def gemma_tokenizer(size: int) -> dict:
+    """A ``tokenizer.json`` of Gemma's kind: BPE with bytes to fall back on, a mark for each space, nothing appended."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *(chr(code) for code in range(33, 127))]
+    joints: list[tuple[str, str]] = []
+    for word in (f"▁{word}" for word in WORDS):
+        joints += [(word[:cut], word[cut]) for cut in range(1, len(word))]
+    joints = list(dict.fromkeys(joints))
+    pieces += dict.fromkeys(left + right for left, right in joints)
+    pieces += [f"<unused{i}>" for i in range(size - len(pieces))]
+    tokens = [{"id": i, "content": piece, "special": True} for i, piece in enumerate(special)]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{**token, **flags} for token in tokens],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": None,
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "vocab": {piece: i for i, piece in enumerate(pieces)},
+            "merges": joints,
+        },
     }
 
 

@@ -144,7 +144,9 @@ def autoencoder_config(config: dict[str, Any]) -> dict[str, Any]:
     section = model.get("pretransform") if isinstance(model, dict) else None
     if is_autoencoder(config) or not isinstance(section, dict):
         return config
-    common = {key: config[key] for key in ("sample_rate", "sample_size", "audio_channels") if key in config}
+    common: dict[str, Any] = {
+        key: config[key] for key in ("sample_rate", "sample_size", "audio_channels") if key in config
+    }
     return {"model_type": "autoencoder", **common, "model": section.get("config")}
 
 

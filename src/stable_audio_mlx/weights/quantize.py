@@ -7,6 +7,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -121,8 +122,12 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor | Entry], dtype: m
 
 def keep_packed(module: nn.Module, tensors: Mapping[str, QuantizedTensor], dtype: mx.Dtype | None) -> None:
     """Replace the layers of these parameters by quantised ones and read their arrays as they are."""
-    for bits in {tensor.bits for tensor in tensors.values()}:
+    for bits in BITS:
         names = {name for name, tensor in tensors.items() if tensor.bits == bits}
-        nn.quantize(module, GROUP, bits, class_predicate=lambda path, _, names=names: f"{path}.weight" in names)
+        nn.quantize(module, GROUP, bits, class_predicate=partial(among, names))
     arrays = [pair for n, t in tensors.items() for pair in zip(t.names(n), t.packed(dtype), strict=True)]
     module.load_weights(arrays, strict=False)
+
+
+def among(names: set[str], path: str, layer: nn.Module) -> bool:
+    return f"{path}.weight" in names

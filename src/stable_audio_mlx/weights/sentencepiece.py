@@ -46,6 +46,7 @@ def build(pieces: list[Piece], trainer: dict[int, list], rules: dict[int, list])
         raise ValueError(f"{len(pieces)} pieces, {len(ids)} different, unknown piece: {unknown}")
     fallback = any(p.kind == BYTE for p in pieces)
     kind = last(trainer, 3, UNIGRAM)
+    model: Any
     if kind == BPE:
         unk = pieces[unknown].text
         model = models.BPE(ids, merges(pieces, ids), unk_token=unk, fuse_unk=True, byte_fallback=fallback)

@@ -10,12 +10,14 @@ import numpy as np
 from ..errors import WeightsError
 from . import hub, registry
 from .arrays import Entry
-from .convert import sha256
-from .layout import published_tensors
+from .folder import sha256
+from .layout import Tensor, published_tensors
+from .quantize import GROUP, QuantizedTensor, quantized
 from .safetensors import read_header
 from .source import MANIFEST, ConvertedModel, open_converted
 
 Progress = Callable[[str, int, int], None]
+Stored = Entry | Tensor
 
 
 @dataclass
@@ -53,31 +55,43 @@ def verify_model(name_or_path: str | Path, progress: Progress | None = None) -> 
     model = open_converted(folder)
     report = Report(model.name, folder)
     built = model.create()
-    parts = {f"{part}.npz": [t.entries[0] for t in model.tensors(part, built[part]).values()] for part in model.parts}
+    parts: dict[str, dict[str, Stored]] = {f"{p}.npz": dict(model.tensors(p, built[p])) for p in model.parts}
     assert model.manifest is not None
     for name, item in model.manifest["files"].items():
         row = Row(name, item["bytes"], sha256(folder / name, progress) == item.get("sha256"))
         if not row.same_hash:
             report.problems.append(f"{name}: its SHA-256 is not the manifest's; the file was changed or is damaged")
-        entries = read_header(folder / name) if name.endswith(".safetensors") else {}
-        weigh(row, parts.get(name, list(entries.values())), {e: k for k, e in entries.items()}, report)
+        weigh(row, parts.get(name) or stored(folder / name), report)
         report.rows.append(row)
     compare(model, published_tensors(built), report)
     return report
 
 
-def weigh(row: Row, entries: list[Entry], names: dict[Entry, str], report: Report) -> None:
+def stored(path: Path) -> dict[str, Stored]:
+    """The tensors of a .safetensors file, quantised ones as one each; nothing for other files."""
+    entries = read_header(path) if path.suffix == ".safetensors" else {}
+    out: dict[str, Stored] = dict(entries)
+    for key, item in entries.items():
+        if key.endswith(".scales"):
+            name = key.removesuffix("scales") + "weight"
+            found = quantized(entries, name, (item.shape[0], item.shape[-1] * GROUP))
+            if isinstance(found, QuantizedTensor):
+                out = {k: v for k, v in out.items() if k not in found.names(name)} | {name: found}
+    return out
+
+
+def weigh(row: Row, tensors: dict[str, Stored], report: Report) -> None:
     """Count a file's tensors and look at their numbers: all finite, no matrix that is zero throughout."""
     total = squares = 0.0
-    for entry in entries:
-        row.tensors, row.parameters = row.tensors + 1, row.parameters + entry.size
-        what = f"{row.file}: {names.get(entry, 'a tensor')} of shape {entry.shape}"
-        values = entry.read().reshape(-1)
+    for name, tensor in tensors.items():
+        values = tensor.read().reshape(-1)
+        row.tensors, row.parameters = row.tensors + 1, row.parameters + values.size
+        what = f"{row.file}: {name} of shape {tensor.shape}"
         one, two = float(values.sum(dtype=np.float64)), float(np.einsum("i,i->", values, values, dtype=np.float64))
         total, squares = total + one, squares + two
         if not math.isfinite(two):
             report.problems.append(f"{what} has values that are not finite")
-        elif two == 0 and len(entry.shape) > 1 and entry.size:
+        elif two == 0 and len(tensor.shape) > 1 and values.size:
             report.problems.append(f"{what} is zero throughout")
     if row.parameters:
         row.mean = total / row.parameters
