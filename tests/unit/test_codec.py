@@ -130,6 +130,16 @@ def test_the_autoencoder_of_a_diffusion_model(tmp_path):
     assert mx.allclose(scaled.decode(scaled.encode(x)), plain.decode(plain.encode(x)), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_near_and_comes_out_as_float32(tmp_path, codec, dtype):
+    half = AutoencoderModel.from_pretrained(write(tmp_path / "half", CODEC), dtype=dtype)
+    x = sound(2, 160)
+    z, exact = half.encode(x), codec.encode(x)
+    assert z.dtype == mx.float32 and not mx.array_equal(z, exact)
+    assert mx.abs(z - exact).max().item() < 0.05 * mx.abs(exact).max().item()
+    assert mx.allclose(half.decode(exact), codec.decode(exact), atol=0.05)
+
+
 def test_a_model_without_autoencoder(tmp_path):
     config = copy.deepcopy(DIFFUSION)
     del config["model"]["pretransform"]
