@@ -88,14 +88,19 @@ def window_of(options: Completed, model: AudioModel) -> Window:
     if not model.mask_padding_attention:
         return Window(most, [most] * options.batch_size)
     headroom = int(options.headroom_seconds * rate / ratio)
-    valid = [min(most, math.ceil(int(s * rate) / ratio) + headroom) for s in options.seconds]
+    valid = [min(most, frames_of(s, model) + headroom) for s in options.seconds]
     return Window(max(valid), valid)
+
+
+def frames_of(seconds: float, model: AudioModel) -> int:
+    """Latent frames of a clip."""
+    return math.ceil(int(seconds * model.sample_rate) / model.downsampling_ratio)
 
 
 def check_ranges(options: Completed, model: AudioModel) -> None:
     """OptionError for an inpainting range in which no latent frame of the clip begins."""
     seconds, frame = max(options.seconds), model.downsampling_ratio / model.sample_rate
-    length = math.ceil(int(seconds * model.sample_rate) / model.downsampling_ratio)
+    length = frames_of(seconds, model)
     for start, end in options.inpaint or ():
         if start >= seconds:
             raise OptionError(f"inpaint: {start:g} to {end:g} s lies behind the end of the clip, {seconds:g} s")
@@ -107,13 +112,13 @@ def check_ranges(options: Completed, model: AudioModel) -> None:
 def levels_of(
     options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler, window: Window
 ) -> list[float]:
-    """Noise levels of the run; one schedule for a batch, that of its longest clip."""
+    """Noise levels of the run; where they depend on the length, a batch has those of its longest clip."""
     if options.sigmas is not None:
         return [float(s) for s in options.sigmas]
     shift = model.sampling_distribution_shift if facts.stable_audio_3 else model.distribution_shift
     length = window.frames
     if model.use_effective_length_for_schedule:
-        length = math.ceil(max(options.seconds) * model.sample_rate / model.downsampling_ratio)
+        length = frames_of(max(options.seconds), model)
     start = options.init_noise_level or options.sigma_max
     return sampler.schedule(Levels(options.steps, start, options.sigma_min, length, shift))
 

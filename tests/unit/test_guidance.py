@@ -4,8 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_audio_mlx.sampling.guidance import SHARES, Guided, Keeping, network_calls
-from stable_audio_mlx.sampling.inpaint import kept_frames, put_back
+from stable_audio_mlx.sampling.guidance import SHARES, Guided, Keeping, network_calls, side_by_side
+from stable_audio_mlx.sampling.inpaint import joined, kept_frames, put_back
 from stable_audio_mlx.sampling.noise import ClipNoise
 from stable_audio_mlx.sampling.samplers import FLOW, Levels, V
 
@@ -162,6 +162,44 @@ def test_put_back_keeps_the_original_samples_outside_the_ranges():
     assert (out[:, :1000] == -1).all() and (out[:, 2000:3500] == -1).all()
     assert (out[:, 1010:1990] == 1).all() and (out[:, 3510:] == 1).all()
     assert np.abs(np.diff(out[0])).max() < 0.25
+
+
+def test_ranges_that_touch_are_one():
+    made, source = np.full((2, 400), 1.0, np.float32), np.full((2, 400), -1.0, np.float32)
+    out = put_back(made, source, [(2.0, 3.0), (1.0, 2.2)], 100)
+    assert (out[:, 101:299] == 1).all()
+    assert joined([(2.0, 3.0), (1.0, 2.2), (3.5, 9.0), (3.7, 3.8)], 100, 400) == [(100, 300), (350, 400)]
+
+
+def test_every_bit_of_what_is_kept_is_the_sources():
+    source = np.array([[-0.0, 3e-42, 2.5, -7.0, 1.0, 1.0]], np.float32)
+    out = put_back(np.full((1, 6), np.float32(0.3)), source, [(4, 6)], 1)
+    assert out[:, :4].tobytes() == source[:, :4].tobytes()
+
+
+@pytest.mark.parametrize("ends", [1000, 997, 1004])
+def test_a_continuation_joins_without_a_step_or_a_gap(ends):
+    time = np.arange(2000, dtype=np.float32) / 1000
+    wave = np.stack([np.sin(20 * time), np.cos(20 * time)])
+    made = 0.9 * wave + 0.2  # what a codec makes of it
+    before = wave.copy()
+    out = put_back(made, wave[:, :ends], [(1.0, 2.0)], 1000)
+    assert np.array_equal(out[:, : min(ends, 1000)], wave[:, : min(ends, 1000)])
+    assert np.array_equal(out[:, 1010:], made[:, 1010:])
+    assert np.abs(np.diff(out)).max() < 0.08, "a gap of silence would be a step of 0.4"
+    assert np.array_equal(wave, before)
+
+
+def test_kept_frames_behind_the_end_of_the_source_are_silent():
+    out = put_back(np.ones((1, 50), np.float32), np.ones((1, 20), np.float32), [(0.1, 0.15)], 100)
+    assert (out[:, 20:] == 0).all() and (out[:, :20] == 1).all()
+
+
+def test_conditions_of_one_clip_that_both_halves_share_are_not_doubled():
+    cond, other, two = mx.ones((1, 3, 4)), mx.zeros((1, 3, 4)), mx.ones((2, 3, 4))
+    assert side_by_side(cond, cond) is cond and side_by_side(cond, None) is None
+    assert np.array_equal(side_by_side(cond, other), np.concatenate([cond, other]))
+    assert side_by_side(two, two).shape == (4, 3, 4)
 
 
 def test_a_clip_of_a_batch_can_be_made_alone():

@@ -188,6 +188,7 @@ def medium_clips():
     codec = large_codec()
     config = model(codec, "rectified_flow", 128, 2, 48, True, "stable-audio-3-medium-base")
     size = {"latent": 8}
+    several = {"seconds": [1.1, 3.0], "prompt": ["rain", "warm pad"], "negative_prompt": ["kick drum", "club"]}
     runs = [
         clip("euler", "euler", 6, **size, audio=True),
         clip("apg", "euler", 5, 5.0, **size, apg_scale=1.0),
@@ -200,11 +201,33 @@ def medium_clips():
         clip("dpmpp", "dpmpp", 6, 2.0, **size),
         clip("rk4", "rk4", 3, **size),
         clip("variation", "dpmpp", 5, **size, init_audio=audio(2, 3 * RATE), init_noise_level=0.8),
+        clip("ragged", "dpmpp", 4, 3.0, **size, batch=2, apg_scale=1.0, **several),
     ]
     yield Case("clips_sa3_medium", config, runs, text=t5gemma(48, 3), faded=FADED)
+
+
+def mixed_clips():
+    """A base model on a schedule that depends on the length; given sounds in every combination."""
+    config = model(small_codec(7, 60), "rectified_flow", 64, 2, 36, False, "stable-audio-3-small-music-base")
+    config["model"]["diffusion"]["sampling_distribution_shift_options"] = {
+        "type": "full", "min_length": 8, "max_length": 40, "base_shift": 0.2, "max_shift": 2.0, "use_sine": True
+    }  # fmt: skip
+    size = {"latent": 7}
+    whole, short = audio(2, 3 * RATE), audio(2, int(1.4 * RATE))
+    ranges, varied = [[0, 0.3], [0.8, 1.3], [2.2, 9.0]], {"init_audio": short, "init_noise_level": 0.75}
+    runs = [
+        clip("shift", "euler", 5, **size, audio=True),
+        clip("shorter", "rk4", 3, **size, seconds=1.3, total=30),
+        clip("shorter_guided", "dpmpp", 4, 2.5, **size, seconds=0.8, total=28),
+        clip("ranges", "euler", 4, 3.0, **size, inpaint=ranges, inpaint_audio=whole, negative_prompt="kick drum"),
+        clip("extended", "dpmpp", 4, **size, inpaint=[[1.4, 3.0]], inpaint_audio=short),
+        clip("varied_and_kept", "euler", 5, 2.0, **size, inpaint=[[0.7, 2.0]], inpaint_audio=whole, **varied),
+    ]
+    yield Case("clips_sa3_mixed", config, runs, text=t5gemma(36, 2), faded=FADED)
 
 
 def cases():
     yield from codecs()
     yield from small_clips()
     yield from medium_clips()
+    yield from mixed_clips()
