@@ -97,7 +97,7 @@ def start_linear(model: Autoencoder, frames: np.ndarray) -> None:
 
 def components(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of rows x (N, D), without their mean taken off: (D, count) directions, (count,) powers."""
-    power, directions = np.linalg.eigh(x.T.astype(np.float64) @ x / len(x))
+    power, directions = np.linalg.eigh((x.T @ x).astype(np.float64) / len(x))
     return directions[:, ::-1][:, :count], np.maximum(power[::-1][:count], 0)
 
 

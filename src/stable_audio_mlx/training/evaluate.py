@@ -7,7 +7,7 @@ with the sounds that the words could have meant.
 import argparse
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ def spectrogram(mono: np.ndarray, size: int = 2048, hop: int = HOP) -> np.ndarra
 
 
 def fingerprint(clip: np.ndarray) -> np.ndarray:
-    """What a clip (L, 2) sounds like: fourth roots of band powers over time, (F, BANDS)."""
+    """What a clip (L, 2) sounds like: levels of bands over time, (F, BANDS)."""
     power = spectrogram(clip.mean(axis=1)) ** 2
     edges = np.geomspace(2, power.shape[1], BANDS + 1).astype(int)
     return (
-        np.stack([power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.25
+        np.stack([power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.5
     )
 
 
@@ -80,11 +80,13 @@ def tempo(clip: np.ndarray) -> float:
     return 30 * synth.SAMPLE_RATE / HOP / float(np.median(np.diff(onsets))) if len(onsets) > 2 else float("nan")
 
 
-def measure(make: Callable[[str, int], np.ndarray], seed: int = 100) -> dict[str, dict[str, float]]:
+def measure(
+    make: Callable[[str, int], np.ndarray], sounds: Sequence[synth.Sound] = synth.vocabulary(), seed: int = 100
+) -> dict[str, dict[str, float]]:
     """Results by kind.  ``make(caption, seed)`` -> clip (L, 2); captions are drawn with ``seed``."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[dict[str, float]]] = {}
-    for i, sound in enumerate(synth.vocabulary()):
+    for i, sound in enumerate(sounds):
         text = captions.caption(sound, rng)
         clip = make(text, seed + i)
         guess = nearest(clip)

@@ -13,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from ..errors import SanityError
 
@@ -115,12 +115,13 @@ class Trainer:
             return False
         loaded: Any = mx.load(str(self.checkpoint), return_metadata=True)
         arrays, metadata = loaded
-        flat: dict[str, list] = {"model": [], "averaged": [], "optimizer": []}
-        for key, value in arrays.items():
-            tree, _, name = key.partition(".")
-            flat[tree].append((name, value))
-        trees: dict[str, Any] = {tree: tree_unflatten(items) for tree, items in flat.items()}
-        self.model.update(trees["model"])
-        self.averaged, self.step = trees["averaged"], int(metadata["step"])
-        self.optimizer.state.update(trees["optimizer"])
+
+        def read(name: str, tree: Any) -> Any:
+            """The stored arrays in the shape of ``tree``, also where a part of it has no parameters."""
+            return tree_map_with_path(lambda path, _: arrays[f"{name}.{path}"], tree)
+
+        self.model.update(read("model", self.model.trainable_parameters()))
+        self.averaged = read("averaged", self.averaged)
+        self.optimizer.state.update(read("optimizer", self.optimizer.state))
+        self.step = int(metadata["step"])
         return True

@@ -30,7 +30,7 @@ SEED = 0
 PATCH, LATENTS, WIDTH, TEXT_WIDTH, MAX_LENGTH, LONGEST = 552, 128, 256, 128, 24, 4
 AUTOENCODER_BATCH, DIFFUSION_BATCH, VARIATIONS = 8, 16, 4
 AUTOENCODER_SCHEDULE = Schedule(steps=2600, learning_rate=2.5e-4, clip=2.0, ema=0.998, save_every=250)
-DIFFUSION_SCHEDULE = Schedule(steps=7500, learning_rate=1e-3, warmup=200, clip=1.0, ema=0.999, save_every=250)
+DIFFUSION_SCHEDULE = Schedule(steps=6500, learning_rate=1e-3, warmup=200, clip=1.0, ema=0.999, save_every=250)
 
 log = logging.getLogger(__name__)
 
