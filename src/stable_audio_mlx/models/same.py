@@ -62,6 +62,7 @@ class Resampling(Blocks):
         group = self.stride + 1
         if self.window is not None:
             before, after = (n * group for n in self.window)
+            # Rotary positions start anew in every piece: only differences count, and small phases round less.
             for block in self.blocks:
                 x = in_pieces(block, x, 1, piece and piece * group, before, after)
             return x
