@@ -127,7 +127,8 @@ class AutoencoderModel:
         self, audio: Any, sr: int | None = None, chunked: bool = False, chunk_size: int = 128, overlap: int = 32
     ) -> tuple[np.ndarray, np.ndarray]:
         """One clip as the model takes it and as it comes back: (C, L) twice, at the model's rate, of equal length."""
-        clip = sound.prepare(audio, sr or self.sample_rate, self.sample_rate, self.in_channels)
+        rate = self.sample_rate if sr is None else sr
+        clip = sound.prepare(audio, rate, self.sample_rate, self.in_channels)
         latents = self.encode(clip, None, chunked, chunk_size, overlap)
         result = np.array(self.decode(latents, chunked, chunk_size, overlap)[0])
         return sound.match_channels(clip, self.out_channels), sound.fit_length(result, clip.shape[1])
@@ -167,7 +168,8 @@ class AutoencoderModel:
 
     def _load(self, children: tuple[str, ...]) -> Autoencoder:
         model = self._parts.get("autoencoder", children)
-        self._dtype = next(value.dtype for _, value in tree_flatten(model[children[0]].parameters()))
+        weights: dict[str, mx.array] = dict(tree_flatten(model[children[0]].parameters()))
+        self._dtype = next(iter(weights.values())).dtype
         return model
 
     def _check_discrete(self) -> None:

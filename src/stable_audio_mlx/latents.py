@@ -1,5 +1,6 @@
 """Latents and codes in files: ``.npy`` as other programs have them, ``.npz`` for codes and the model they belong to."""
 
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from .files import check_output, written_whole
 
 LATENTS, CODES = ".npy", ".npz"
 MAGIC = {LATENTS: b"\x93NUMPY", CODES: b"PK\x03\x04"}
-DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+# What NumPy and the standard library's zip reader raise on damaged input.
+DAMAGED = (
+    *(ValueError, KeyError, OSError, EOFError, OverflowError, MemoryError, SyntaxError, RuntimeError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)

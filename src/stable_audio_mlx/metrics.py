@@ -76,11 +76,12 @@ class STFTDistance:
         for s in self._spectrograms:
             ends = ((0, 0), (s.size // 2, s.size // 2))
             padded = [np.pad(sound, ends, mode="reflect").astype(np.float32) for sound in (reference, estimate)]
-            totals = [0.0, 0.0, 0.0, 0]
+            totals, count = np.zeros((3, len(reference))), 0
             for part in pieces(padded[0].shape[1], s.size, s.hop, PIECE // len(reference)):
-                found = _sums(s, *(mx.array(sound[:, part]) for sound in padded))
-                totals = [total + np.array(value, dtype=np.float64) for total, value in zip(totals, found, strict=True)]
-            difference, power, logs, count = totals
+                *found, values = _sums(s, *(mx.array(sound[:, part]) for sound in padded))
+                totals += np.array(mx.stack(found), dtype=np.float64)
+                count += values
+            difference, power, logs = totals
             distances.append(np.sqrt(difference / power) + logs / count)
         return np.mean(distances, axis=0)
 

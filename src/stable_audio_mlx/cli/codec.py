@@ -102,6 +102,7 @@ def each(files: Sequence[str], paths: Sequence[Any], work: Callable[[str, Any], 
             try:
                 work(file, path)
             except AudioError as error:
-                raise error if str(error).startswith(file) else AudioError(f"{file}: {error}") from None
+                named = str(error).startswith(str(Path(file)))
+                raise error if named else AudioError(f"{file}: {error}") from None
             bar.update()
     return 0
