@@ -1,5 +1,7 @@
 """The documents are part of the interface: their flags exist, their paths exist, their examples run."""
 
+import glob
+import itertools
 import re
 import shlex
 import subprocess
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from stable_audio_mlx import audio
+from stable_audio_mlx.cli.main import main
 from stable_audio_mlx.weights.convert import convert_folder
 
 from .parity import case as cases
@@ -97,7 +100,7 @@ def with_python() -> list[Path]:
 def workshop(tmp_path_factory):
     """A folder with sounds, and small models under the names of those that cannot be here."""
     folder, rng = tmp_path_factory.mktemp("workshop"), np.random.default_rng(0)
-    for name in ("audio.wav", "other.flac"):
+    for name in ("audio.wav", "other.flac", "song.flac", "concert.wav", "takes/1.wav", "takes/2.wav"):
         audio.write(folder / name, 0.1 * rng.standard_normal((2, 9000)), 44100)
     for name, golden in (("same-s", "same_small"), ("same-l", "same_large")):
         source = write_checkpoint(cases.load(golden), folder / f"{name}-source")
@@ -122,6 +125,16 @@ def test_python_examples_run(doc, workshop):
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_codec_commands_run(workshop, monkeypatch, capsys):
+    monkeypatch.chdir(workshop)
+    monkeypatch.setenv("STABLE_AUDIO_MLX_HOME", str(workshop / "models"))
+    for block in blocks(ROOT / "docs" / "autoencoders.md", "sh"):
+        for line in block.splitlines():
+            if line.startswith("stable-audio-mlx"):
+                words = [sorted(glob.glob(word)) if "*" in word else [word] for word in shlex.split(line)[1:]]
+                assert main([*itertools.chain(*words)]) == 0, f"{line}\n{capsys.readouterr().err}"
 
 
 def test_the_readme_has_a_python_example():

@@ -145,7 +145,6 @@ def test_roundtrip_measures(go, models):
 
 
 def test_roundtrip_draws(go):
-    pytest.importorskip("matplotlib")
     code, _, err = go("roundtrip", "in.wav", "--plot", "p.png")
     assert (code, err) == (0, "written: p.png") and Path("p.png").read_bytes().startswith(b"\x89PNG")
     assert go("roundtrip", "in.wav", "--plot", "p.png")[0] == 2
