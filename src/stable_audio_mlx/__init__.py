@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .codec import AutoencoderModel
     from .events import Event
+    from .lora.stack import lora_effective_weights
     from .options import GenerateOptions
     from .pipeline import StableAudioPipeline
 
 __version__ = "0.1.0"
-__all__ = ["AutoencoderModel", "Event", "GenerateOptions", "StableAudioPipeline"]
+__all__ = ["AutoencoderModel", "Event", "GenerateOptions", "StableAudioPipeline", "lora_effective_weights"]
 
 # Imported on first use: the package itself loads in a few milliseconds.
 _HOMES = {
@@ -17,6 +18,7 @@ _HOMES = {
     "Event": "events",
     "GenerateOptions": "options",
     "StableAudioPipeline": "pipeline",
+    "lora_effective_weights": "lora.stack",
 }
 
 

@@ -8,6 +8,7 @@ import numbers
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from .errors import OptionError
@@ -47,6 +48,7 @@ class GenerateOptions:
     noise: Any = None  # (B, latent channels, T): instead of the seed's
     step_noise: Any = None  # one such array for each draw of a stochastic sampler
     return_latents: bool = False
+    lora: Sequence[tuple[str | PathLike[str], float]] | None = None  # (file or PEFT folder, strength), on top of others
 
     def __post_init__(self):
         for name in ("seconds", "steps", "batch_size"):
@@ -67,6 +69,10 @@ class GenerateOptions:
                 require(name, isinstance(value, str), "must be text", value)
         for value in as_list(self.seed):
             require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 on", value)
+        for item in self.lora or ():
+            pair = isinstance(item, list | tuple) and len(item) == 2
+            good = pair and isinstance(item[0], str | PathLike) and number(item[1])
+            require("lora", good, "must be (file, strength)", item)
         self._check_levels()
         self._check_sources()
 

@@ -10,6 +10,7 @@ import numpy as np
 from . import audio, cpu
 from .errors import ConfigError, SanityError
 from .events import Clock, Event, peak_memory
+from .lora.stack import Fit, LoraStack
 from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
 from .models.factory import INPAINT_IDS
 from .options import Completed, GenerateOptions, as_list, complete, spread
@@ -32,7 +33,7 @@ class StableAudioPipeline:
 
     def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False):
         cpu.setup()
-        self._parts = Parts(source, dtype, keep_models)
+        self._parts, self._loras = Parts(source, dtype, keep_models), LoraStack(source)
         self._model = model = source.create()
         if model.dit is None:
             raise ConfigError(f"{source.name}: an autoencoder makes no sound from text; use encode and decode with it")
@@ -85,6 +86,7 @@ class StableAudioPipeline:
         noise: Any = None,
         step_noise: Any = None,
         return_latents: bool = False,
+        lora: Sequence[tuple[str | Path, float]] | None = None,
         callback: Callable[[Event], None] | None = None,
     ) -> mx.array:
         """Audio (batch, channels, samples), float32, or latents (batch, channels, frames); see ``GenerateOptions``.
@@ -105,6 +107,8 @@ class StableAudioPipeline:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
         run = prepare(complete(options, self.facts), self._model, self.facts)
         yield Event("options", options=run.options)
+        for fit, strength in self._use_loras(run.options.lora or ()):
+            yield Event("note", f"{fit} at strength {strength:g}")
         clock = Clock()
         known = known_sounds(run, self._model, self._parts)
         self._parts.release("autoencoder")
@@ -241,6 +245,32 @@ class StableAudioPipeline:
         longest = max(clip.shape[1] for clip in clips)
         return mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))
 
+    # LoRAs
+
+    def load_lora(self, path: str | Path, strength: float = 1.0) -> Fit:
+        """Put a LoRA (.safetensors file or PEFT folder) on top of those that are loaded; it stays until the end.
+
+        Its weights are merged where the base's are read.  WeightsError for a file that is damaged or does not fit.
+        """
+        fit = self._loras.add(path, strength)
+        self._use_loras()
+        return fit
+
+    def set_lora_strength(self, strength: float, index: int | None = None) -> None:
+        """Of the LoRA loaded as number ``index`` (from 0), or of all; at 0 the model is exactly the base.
+
+        The base is not loaded again: of a model in memory only the layers that LoRAs touch are read.
+        """
+        self._loras.set_strength(strength, index)
+        self._use_loras()
+
+    def _use_loras(self, more: Sequence[tuple[str | Path, float]] = ()) -> list[tuple[Fit, float]]:
+        """Let the loaded LoRAs and ``more`` act, and no others; returns those."""
+        extra = [(self._loras.read(path), float(strength)) for path, strength in more]
+        for part, names in self._loras.select(extra).items():
+            self._parts.reread(part, names)
+        return [*self._loras.loras, *extra]
+
     # Doors for comparing with other programs
 
     def conditioning_arrays(
@@ -250,6 +280,7 @@ class StableAudioPipeline:
 
         ``negative``: as the unconditional half of guidance has it.
         """
+        self._use_loras()
         prompts = as_list(prompts)
         conditions = self._encode_text(prompts, spread(seconds, len(prompts)), None)
         found = self._assemble(conditions, Window(1, [1] * len(prompts)), Known(), negative)
@@ -266,6 +297,7 @@ class StableAudioPipeline:
         self, x: mx.array, t: mx.array, cross_cond: mx.array | None = None, global_cond: mx.array | None = None
     ) -> mx.array:
         """One evaluation, unguided.  x: (B, C, T), t: (B,), cross_cond: (B, S, C), global_cond: (B, G) -> (B, C, T)"""
+        self._use_loras()
         dit = self._parts.get("dit")
         return dit(x.swapaxes(1, 2), t, dit.condition(cross=cross_cond, global_cond=global_cond)).swapaxes(1, 2)
 

@@ -1,5 +1,6 @@
 """The parts of a model in memory: each is read when it is needed and given back after its phase."""
 
+from collections.abc import Collection
 from typing import Any
 
 import mlx.core as mx
@@ -22,6 +23,13 @@ class Parts:
             module = getattr(self._source.create(), part)
             self._loaded[key] = module and self._source.load(part, module, only, self._dtype)
         return self._loaded[key]
+
+    def reread(self, part: str, names: Collection[str]) -> None:
+        """Read these parameters again where the part is in memory: what ``source.adapt`` makes of them has changed."""
+        for (loaded, *only), module in self._loaded.items():
+            if loaded == part and module is not None:
+                mine = [n for n in names if only == [None] or n.partition(".")[0] in only[0]]
+                self._source.reload(part, module, mine, self._dtype)
 
     def text(self) -> TextEncoder | None:
         """The text encoder; it reads its weights at the first prompt.  None for a model without one."""

@@ -125,8 +125,19 @@ def keep_packed(module: nn.Module, tensors: Mapping[str, QuantizedTensor], dtype
     for bits in BITS:
         names = {name for name, tensor in tensors.items() if tensor.bits == bits}
         nn.quantize(module, GROUP, bits, class_predicate=partial(among, names))
-    arrays = [pair for n, t in tensors.items() for pair in zip(t.names(n), t.packed(dtype), strict=True)]
-    module.load_weights(arrays, strict=False)
+    module.load_weights(packed_arrays(tensors, dtype), strict=False)
+
+
+def packed_arrays(tensors: Mapping[str, QuantizedTensor], dtype: mx.Dtype | None) -> list[tuple[str, mx.array]]:
+    return [pair for n, t in tensors.items() for pair in zip(t.names(n), t.packed(dtype), strict=True)]
+
+
+def read_again(module: nn.Module, tensors: Mapping[str, Tensor], dtype: mx.Dtype | None) -> None:
+    """Read parameters into a module that ``load_into`` has filled before."""
+    on_cpu = mx.default_device() == mx.cpu
+    packed = {n: t for n, t in tensors.items() if isinstance(t, QuantizedTensor) and not on_cpu}
+    whole = [(name, tensor.load(dtype)) for name, tensor in tensors.items() if name not in packed]
+    module.load_weights(whole + packed_arrays(packed, dtype), strict=False)
 
 
 def among(names: set[str], path: str, layer: nn.Module) -> bool:

@@ -5,7 +5,7 @@ import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,19 @@ MAX_HEADER = 100 << 20
 
 def read_header(path: Path) -> dict[str, Entry]:
     """Tensor name -> Entry of a .safetensors file; a WeightsError names what is wrong with a damaged one."""
+    header, start, size = parse_header(path)
+    header.pop("__metadata__", None)
+    return {key: entry(path, key, item, start, size) for key, item in header.items()}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a .safetensors file carries beside its tensors; none is the same as none of use."""
+    found = parse_header(path)[0].get("__metadata__")
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def parse_header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The header as JSON object, where the tensors' bytes begin, and the file's size."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
@@ -46,8 +59,7 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise damaged(path, "its header is not JSON") from None
     if not isinstance(header, dict):
         raise damaged(path, "its header is not a JSON object")
-    header.pop("__metadata__", None)
-    return {key: entry(path, key, item, 8 + length, size) for key, item in header.items()}
+    return header, 8 + length, size
 
 
 def entry(path: Path, key: str, item: object, start: int, size: int) -> Entry:

@@ -1,6 +1,7 @@
 """``open_model``: one interface to a model's config and weights, whether converted or still in PyTorch's layout."""
 
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .checkpoint import (
 )
 from .layout import Tensor, check, owner, parameters, plan
 from .optimized import find_optimized, read_optimized
-from .quantize import QuantizedTensor, load_into, quantized
+from .quantize import QuantizedTensor, load_into, quantized, read_again
 from .store import read_npz
 
 MANIFEST = "manifest.json"
@@ -48,6 +49,8 @@ class ModelSource:
     weights: tuple[Path, ...] = ()
     repo: str = ""
     config_text: bytes = b""
+    # What is done to a part's tensors on their way into memory (part, module, tensors): how LoRAs are merged.
+    adapt: Callable[[str, nn.Module, dict[str, Tensor]], dict[str, Tensor]] | None = None
 
     def __init__(
         self, name: str, folder: Path, config: dict[str, Any], entries: dict[str, dict[str, Entry]], where: Path
@@ -84,8 +87,17 @@ class ModelSource:
         """
         target = self._target(part, dtype)
         tensors = self.tensors(part, module) if part in self.entries else {}
+        if self.adapt:
+            tensors = self.adapt(part, module, tensors)
         load_into(module, {n: t for n, t in tensors.items() if only is None or n.partition(".")[0] in only}, target)
         return module
+
+    def reload(self, part: str, module: nn.Module, names: Collection[str], dtype: str = "auto") -> None:
+        """Read these parameters of a loaded module again, as ``adapt`` would have them now."""
+        plain = getattr(self.create(), part)  # the loaded one may have quantised layers by now
+        tensors = self.tensors(part, plain)
+        tensors = self.adapt(part, plain, tensors) if self.adapt else tensors
+        read_again(module, {name: tensors[name] for name in names}, self._target(part, dtype))
 
     @staticmethod
     def _target(part: str, dtype: str) -> mx.Dtype | None:
