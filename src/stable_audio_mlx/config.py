@@ -20,7 +20,7 @@ def build(cls: type[T], section: Any, path: str) -> T:
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: expected an object, got {describe(section)}")
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, cls)) if f.init}
     values = {}
     for key, value in section.items():
         if key in fields:
@@ -62,7 +62,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{path}: expected a list, got {describe(value)}")
         return tuple(convert(v, args[0], f"{path}[{i}]") for i, v in enumerate(value))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, path)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

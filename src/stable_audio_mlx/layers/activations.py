@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -81,7 +82,7 @@ def fast_sin_pi(x: mx.array) -> mx.array:
 
 def with_derivative(fast: Callable, exact: Callable) -> Callable[..., mx.array]:
     """``fast`` on the Linux CPU in float32, ``exact`` elsewhere; the derivative is that of ``exact``."""
-    function = mx.custom_function(fast)
+    function: Any = mx.custom_function(fast)
 
     @function.vjp
     def backward(primals, cotangent, _):

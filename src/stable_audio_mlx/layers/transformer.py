@@ -124,7 +124,7 @@ class Transformer(Blocks):
         if cfg.num_memory_tokens:
             self.memory_tokens = mx.random.normal((cfg.num_memory_tokens, dim))
         if cfg.learned_positions:
-            self.pos_emb = LearnedPositions(dim, cfg.learned_positions + cfg.num_memory_tokens)
+            self.pos_emb: nn.Module = LearnedPositions(dim, cfg.learned_positions + cfg.num_memory_tokens)
         elif cfg.sinusoidal_positions:
             self.pos_emb = SinusoidalPositions(dim)
         if cfg.block.adaln:
