@@ -30,8 +30,9 @@ def load(raw: bytes, where: str) -> Any:
     try:
         message = group(raw)
         pieces = [piece(group(item)) for item in message.get(1, [])]
-        trainer, rules = group(last(message, 2, b"")), group(last(message, 3, b""))
-        return build(pieces, trainer, rules)
+        return build(pieces, group(message[2][-1]), group(message[3][-1]))
+    except KeyError:
+        raise WeightsError(f"{where}: not a usable SentencePiece model (it ends early); download it again") from None
     except (ValueError, IndexError, struct.error, TypeError, AttributeError) as error:
         raise WeightsError(f"{where}: not a usable SentencePiece model ({error}); download it again") from None
 
