@@ -80,6 +80,15 @@ def test_seeds(pipe):
     same(batch[1:], pipe.generate(seed=4, sampler="pingpong", **run))
 
 
+def test_mlx_draws_nothing(folder):
+    mx.random.seed(2**63 + 11)
+    before = mx.random.state[0].tolist()
+    pipe = StableAudioPipeline.from_pretrained(folder)
+    for _ in range(2):
+        pipe.generate(steps=1, sampler="pingpong")
+    assert mx.random.state[0].tolist() == before
+
+
 def test_seconds_of_a_batch(pipe):
     audio = pipe.generate(seconds=[2, 5], seed=[1, 2], steps=2)
     assert audio.shape == (2, 2, 160) and not audio[0, :, 64:].any().item()

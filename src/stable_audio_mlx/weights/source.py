@@ -70,7 +70,11 @@ class ModelSource:
 
     def create(self) -> AudioModel:
         """The model that the config describes, with untrained weights that take no memory yet."""
-        return create_model(self.config, self.sizes)
+        high, low = mx.random.state[0].tolist()
+        model = create_model(self.config, self.sizes)
+        # Weights will be read, not drawn; the generator's state would keep the graph of all that were ever asked for.
+        mx.random.seed(high << 32 | low)
+        return model
 
     def tensors(self, part: str, module: nn.Module) -> dict[str, Tensor]:
         """Parameter name -> Tensor for every parameter of ``module``; strict, see ``layout.plan``."""
