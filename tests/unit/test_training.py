@@ -165,7 +165,8 @@ def test_training_and_pipeline_condition_alike(untrained, exported):
 
 def test_the_export_is_a_model_like_any_other(exported):
     pipe = StableAudioPipeline.from_pretrained(exported)
-    audio = pipe.generate("kick drum", seconds=1, seed=0)
+    assert pipe.facts.preset.steps == tiny.SAMPLING["steps"]
+    audio = pipe.generate("kick drum", seconds=1, seed=0, steps=2)
     assert audio.shape == (1, 2, synth.SAMPLE_RATE) and pipe.sample_rate == synth.SAMPLE_RATE
 
 

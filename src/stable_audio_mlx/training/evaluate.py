@@ -117,11 +117,42 @@ def summary(key: str, values: list[float]) -> float:
     return round(float(np.mean(values) if key in ("kind", "sound") else np.nanmedian(values)), 2)
 
 
+PICTURED = (
+    "kick drum",
+    "snare drum",
+    "open hi-hat",
+    "bass note in e",
+    "a4 synth",
+    "c5 plucked string",
+    "warm pad, a minor",
+    "rising noise sweep",
+    "heavy rain",
+    "fast siren",
+    "rock beat at 120 bpm",
+)
+
+
+def picture(clips: dict[str, np.ndarray], path: Path) -> None:
+    """Spectrograms of clips (L, 2) in one row, 60 Hz to 16 kHz; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.5 * len(clips), 2.6), layout="constrained")
+    for axes, (text, clip) in zip(figure.subplots(1, len(clips), sharey=True), clips.items(), strict=True):
+        level = 20 * np.log10(spectrogram(clip.mean(axis=1)).T + 1e-3)
+        frequency, time = np.fft.rfftfreq(2048, 1 / synth.SAMPLE_RATE), np.arange(level.shape[1]) * HOP
+        axes.pcolormesh(time / synth.SAMPLE_RATE, frequency, level, vmin=-40, vmax=40, cmap="magma", rasterized=True)
+        axes.set(title=text.replace(", ", ",\n"), yscale="log", ylim=(60, 16000))
+        axes.title.set_fontsize(8)
+        axes.tick_params(labelsize=7)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     """Measure a model and log one line a kind; the whole table as JSON where ``--json`` says."""
     parser = argparse.ArgumentParser(description="Measure the embedded model on captions that it was not trained on.")
     parser.add_argument("--model", default="model/tiny")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="also write the whole table here")
+    parser.add_argument("--picture", type=Path, help="only draw spectrograms of some prompts, into this PNG")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     pipe = StableAudioPipeline.from_pretrained(arguments.model, keep_models=True)
@@ -129,6 +160,8 @@ def main() -> None:
     def make(text: str, seed: int) -> np.ndarray:
         return np.array(pipe.generate(text, seed=seed))[0].T
 
+    if arguments.picture:
+        return picture({text: make(text, 0) for text in PICTURED}, arguments.picture)
     table: dict[str, Any] = measure(make)
     for kind, row in table.items():
         log.info("%-11s %s", kind, "  ".join(f"{key} {value:g}" for key, value in row.items()))

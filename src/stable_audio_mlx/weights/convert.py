@@ -157,10 +157,15 @@ def write_model_folder(
     dtype: str = "float32",
     license: str = "",
     source: dict[str, Any] | None = None,
+    defaults: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write trained weights (part -> parameter -> array, our names) as a converted folder; returns its manifest."""
+    """Write trained weights (part -> parameter -> array, our names) as a converted folder; returns its manifest.
+
+    ``defaults``: what to sample this model with where its objective does not say it well (steps, cfg_scale, sampler).
+    """
     record = {"name": name or output.name, "source": source or {}, "license": license, "dtype": dtype}
+    record |= {"defaults": defaults} if defaults else {}
     lazy: dict[str, Part] = {
         part: {key: Item(array.nbytes, dtype, partial(to_numpy, array)) for key, array in arrays.items()}
         for part, arrays in parts.items()
