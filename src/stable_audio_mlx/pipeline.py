@@ -1,6 +1,7 @@
 """From words (and sounds) to sound: ``steps()`` is the generator behind command line, API and server."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,10 @@ from . import audio, cpu
 from .errors import ConfigError, SanityError
 from .events import Clock, Event, peak_memory
 from .lora.stack import Fit, LoraStack
-from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
-from .models.factory import INPAINT_IDS
+from .models.conditioners import Condition
 from .options import Completed, GenerateOptions, as_list, complete, spread
 from .presets import ModelFacts
-from .run import Known, Run, Window, known_sounds, prepare, remarks
-from .sampling.guidance import SHARES, Guided, Keeping, network_calls
+from .run import Known, Run, Window, known_sounds, prepare, remarks, takes_inpainting, transformer_inputs, velocity_of
 from .sampling.inpaint import put_back
 from .weights.parts import Parts
 from .weights.source import ModelSource, open_model
@@ -173,51 +172,15 @@ class StableAudioPipeline:
         mx.eval(list(conditions.values()))
         return conditions
 
-    def _assemble(self, conditions: dict, window: Window, known: Known, negative: bool = False) -> Conditioning:
-        """What the transformer reads, with the inpainting inputs of a model that has them."""
-        if self._takes_inpainting:
-            made = inpaint_conditions(len(window.valid), self._model.io_channels, known.keep, known.kept)
-            conditions = {**conditions, **made}
-        return assemble(self._model, conditions, window.frames, negative)
-
-    @property
-    def _takes_inpainting(self) -> bool:
-        return bool(set(INPAINT_IDS) & {*self._model.local_ids, *self._model.input_concat_ids})
-
-    def _velocity(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Guided | Keeping:
-        """The transformer with this run's conditions, guidance and what is to be kept."""
-        options, (positive, negative) = run.options, conditions
-        cond, uncond = self._assemble(positive, run.window, known), None
-        if options.cfg_scale != 1:
-            other = None if negative is None else self._assemble(negative, run.window, known, negative=True)
-            uncond = inputs(cond.unconditional(other))
-        mask, shares = run.window.mask, SHARES[self.facts.objective]
-        times = run.sampler.times(run.levels)
-        single, pair = network_calls(self._parts.get("dit"), inputs(cond), uncond, mask, times)
-        velocity = Guided(
-            single,
-            pair,
-            shares,
-            scale=options.cfg_scale,
-            interval=options.cfg_interval,
-            rescale=options.cfg_rescale,
-            apg=options.apg_scale,
-            norm_threshold=options.cfg_norm_threshold,
-            mask=None if mask is None else mask[..., None],
-        )
-        if known.keep is None or known.kept is None or self._takes_inpainting:
-            return velocity
-        return Keeping(velocity, known.kept, known.keep, shares)
-
     def _sample(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Generator[Event, None, mx.array]:
         """-> latents (B, T, C), one event a step; nothing else waits for the device."""
-        velocity = self._velocity(run, known, conditions)
+        velocity = velocity_of(run, known, conditions, self._model, self._parts.get("dit"))
         start = run.sampler.mix(known.init, run.noise, run.levels[0])
         for step, x in enumerate(run.sampler.run(velocity, start, run.levels, run.draw), 1):
             mx.eval(x)
             yield Event("step", step=step, total=run.rounds, value=x)
         # A model that reads what is kept makes latents that fit it; the samples are put back after decoding.
-        if known.keep is None or known.kept is None or self._takes_inpainting:
+        if known.keep is None or known.kept is None or takes_inpainting(self._model):
             return x
         return mx.where(known.keep, known.kept, x)
 
@@ -264,9 +227,9 @@ class StableAudioPipeline:
         self._loras.set_strength(strength, index)
         self._use_loras()
 
-    def _use_loras(self, more: Sequence[tuple[str | Path, float]] = ()) -> list[tuple[Fit, float]]:
+    def _use_loras(self, more: Sequence[tuple[str | PathLike[str], float]] = ()) -> list[tuple[Fit, float]]:
         """Let the loaded LoRAs and ``more`` act, and no others; returns those."""
-        extra = [(self._loras.read(path), float(strength)) for path, strength in more]
+        extra = [(self._loras.read(Path(path)), float(strength)) for path, strength in more]
         for part, names in self._loras.select(extra).items():
             self._parts.reread(part, names)
         return [*self._loras.loras, *extra]
@@ -283,7 +246,7 @@ class StableAudioPipeline:
         self._use_loras()
         prompts = as_list(prompts)
         conditions = self._encode_text(prompts, spread(seconds, len(prompts)), None)
-        found = self._assemble(conditions, Window(1, [1] * len(prompts)), Known(), negative)
+        found = transformer_inputs(conditions, Window(1, [1] * len(prompts)), Known(), self._model, negative)
         ids = next((c.ids for c in conditions.values() if c.ids is not None), None)
         arrays = {
             "cross_cond": found.cross,
@@ -300,12 +263,6 @@ class StableAudioPipeline:
         self._use_loras()
         dit = self._parts.get("dit")
         return dit(x.swapaxes(1, 2), t, dit.condition(cross=cross_cond, global_cond=global_cond)).swapaxes(1, 2)
-
-
-def inputs(conditioning: Conditioning) -> dict[str, mx.array | None]:
-    """What ``DiT.condition`` takes, by name."""
-    names = ("cross", "global_cond", "local", "input_concat", "prepend")
-    return {name: getattr(conditioning, name) for name in names}
 
 
 def check_sound(clip: np.ndarray, samples: int) -> None:

@@ -1,7 +1,7 @@
-"""What a generation needs before its first step: lengths, noise levels, noise, and the latents of given sounds."""
+"""What a generation needs before its first step: lengths, noise levels, noise, latents of given sounds, a velocity."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ import numpy as np
 
 from . import audio
 from .errors import OptionError
-from .models.factory import AudioModel
+from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
+from .models.dit import DiT
+from .models.factory import INPAINT_IDS, AudioModel
 from .options import Completed
 from .presets import ModelFacts
+from .sampling.guidance import SHARES, Guided, Keeping, network_calls
 from .sampling.inpaint import kept_frames
 from .sampling.noise import ClipNoise, GivenNoise
 from .sampling.samplers import Levels, Sampler, sampler_for
@@ -173,3 +176,51 @@ def remarks(options: Completed, facts: ModelFacts) -> Iterator[str]:
         yield f"the given sound lasts {ends:.1f} s; the model can take {facts.longest:.1f} s, so its end is not used"
     elif ends < longest - 0.01 and covered < longest:
         yield f"the given sound ends at {ends:.2f} s; what follows stays silent but for the ranges"
+
+
+def takes_inpainting(model: AudioModel) -> bool:
+    """Whether the transformer itself reads what an inpainting keeps."""
+    return bool(set(INPAINT_IDS) & {*model.local_ids, *model.input_concat_ids})
+
+
+def transformer_inputs(
+    conditions: Mapping[str, Condition], window: Window, known: Known, model: AudioModel, negative: bool = False
+) -> Conditioning:
+    """What the transformer reads, with the inpainting inputs of a model that has them."""
+    if takes_inpainting(model):
+        made = inpaint_conditions(len(window.valid), model.io_channels, known.keep, known.kept)
+        conditions = {**conditions, **made}
+    return assemble(model, conditions, window.frames, negative)
+
+
+def velocity_of(
+    run: Run, known: Known, conditions: tuple[dict, dict | None], model: AudioModel, dit: DiT
+) -> Guided | Keeping:
+    """The transformer with this run's conditions (positive, negative), guidance and what is to be kept."""
+    options, (positive, negative) = run.options, conditions
+    cond, uncond = transformer_inputs(positive, run.window, known, model), None
+    if options.cfg_scale != 1:
+        other = None if negative is None else transformer_inputs(negative, run.window, known, model, negative=True)
+        uncond = by_name(cond.unconditional(other))
+    mask, shares = run.window.mask, SHARES[str(model.objective)]
+    single, pair = network_calls(dit, by_name(cond), uncond, mask, run.sampler.times(run.levels))
+    velocity = Guided(
+        single,
+        pair,
+        shares,
+        scale=options.cfg_scale,
+        interval=options.cfg_interval,
+        rescale=options.cfg_rescale,
+        apg=options.apg_scale,
+        norm_threshold=options.cfg_norm_threshold,
+        mask=None if mask is None else mask[..., None],
+    )
+    if known.keep is None or known.kept is None or takes_inpainting(model):
+        return velocity
+    return Keeping(velocity, known.kept, known.keep, shares)
+
+
+def by_name(conditioning: Conditioning) -> dict[str, mx.array | None]:
+    """What ``DiT.condition`` takes."""
+    names = ("cross", "global_cond", "local", "input_concat", "prepend")
+    return {name: getattr(conditioning, name) for name in names}
