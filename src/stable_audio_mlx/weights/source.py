@@ -70,7 +70,8 @@ class ModelSource:
 
     def create(self) -> AudioModel:
         """The model that the config describes, with untrained weights that take no memory yet."""
-        high, low = mx.random.state[0].tolist()
+        generator: Any = mx.random.state
+        high, low = generator[0].tolist()
         model = create_model(self.config, self.sizes)
         # Weights will be read, not drawn; the generator's state would keep the graph of all that were ever asked for.
         mx.random.seed(high << 32 | low)
