@@ -13,6 +13,7 @@ from ..files import SOUNDS, check_output
 from ..options import GenerateOptions, batch_length
 from ..options import seeds as choose_seeds
 from .common import default_model, free_paths, is_folder, note, progress, run, save, show
+from .lora import file_and_strength
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sampler", metavar="NAME", help="a name that does not fit the model lists those that do")
     add("--seed", type=int, nargs="+", metavar="N", help="the same seed gives the same sound; several make a batch")
     add("-n", "--batch-size", type=int, metavar="N", help="so many sounds, with the seeds that follow")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a LoRA on top of the model; repeatable")
     add("-o", "--output", "--out", metavar="FILE", help=f"{', '.join(SOUNDS)}; default output/PROMPT-SEED.wav")
     add("--overwrite", action="store_true", help="replace an existing file")
     more = p.add_argument_group("other sounds as a start")
@@ -96,6 +98,7 @@ def generate(arguments: argparse.Namespace) -> int:
         samples = int(seconds * pipeline.sample_rate)
         written = save(path, clip[:, :samples], pipeline.sample_rate, arguments.overwrite)
         record = {"path": str(written), "seed": seed, "seconds": seconds, "model": pipeline.name}
+        record |= {"lora": options.lora} if options.lora else {}
         show(record, written, arguments.json)
     return 0
 
@@ -109,6 +112,8 @@ def options_from(arguments: argparse.Namespace) -> GenerateOptions:
     for name in ("init_audio", "inpaint_audio"):
         if name in given:
             given[name] = (given[name], 0)  # read once everything else is known to be right
+    if arguments.lora:
+        given["lora"] = [file_and_strength(text) for text in arguments.lora]
     if arguments.condition:
         given["conditions"] = dict(map(condition, arguments.condition))
     return GenerateOptions(**given)

@@ -13,6 +13,7 @@ COMMANDS = {
     "decode": "latents or codes into sounds",
     "roundtrip": "sounds through an autoencoder and back: what it loses",
     "verify": "check a converted model",
+    "lora": "LoRA files: info, fuse into a model, convert",
 }
 
 

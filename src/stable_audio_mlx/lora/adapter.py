@@ -92,6 +92,11 @@ class Adapter:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """What a user calls it: the file, or the PEFT folder."""
+        return self.path.parent.name if self.path.stem == "adapter_model" else self.path.name
+
+    @property
     def kind(self) -> Kind:
         return KINDS[self.type]
 

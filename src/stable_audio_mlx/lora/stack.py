@@ -47,7 +47,7 @@ class Fit:
 
     def __str__(self) -> str:
         a = self.adapter
-        return f"{a.path.name}: changes {len(self.keys)} of {self.total} layers ({a.type}, rank {a.rank})"
+        return f"{a.name}: changes {len(self.keys)} of {self.total} layers ({a.type}, rank {a.rank})"
 
 
 def find_targets(model: nn.Module) -> dict[str, Target]:
