@@ -200,28 +200,18 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
         return 0.0, 0.0
     if name in ("running_std", "scaling_factor") or (name == "alpha" and shape == (1,)):
         return 1.0, 0.0
-    if name in ("alpha", "running_std") and shape == (1,):
-        return 1.0, 0.0
-    if name in ("alpha", "beta"):
+    if name in ("alpha", "beta", "to_scale_shift_gate"):
         return 0.0, 0.1
     if "_layernorm" in owner or key == "model.encoder.norm.weight":  # T5Gemma stores the distance from one
         return 0.0, 0.1
-    if name.endswith("scaling_factor"):
-        return 1.0, 0.1
     if name == "gamma" or (name == "weight" and len(shape) == 1):
         return 1.0, 0.1
     if name == "bias":
         return 0.0, 0.02
     if name == "weight_g":
         return convolution_gain(owner, shapes[f"{owner}.weight_v"]), 0.0
-    if (
-        name in ("weights", "new_tokens", "padding_embedding")
-        or owner.endswith("timestep_features")
-        or owner == "shared"
-    ):
+    if name in ("weights", "new_tokens", "padding_embedding") or owner == "shared" or owner.endswith("step_features"):
         return 0.0, 1.0
-    if name == "to_scale_shift_gate":
-        return 0.0, 0.1
     residual = owner.endswith(("to_out", "ff.2", "process_conv", ".o", ".wo"))
     inputs = max(1, math.prod(shape[1:])) if name != "relative_attention_bias" else 1
     # T5 does not divide its scores by the root of the head dimension: its query projection carries the factor.
@@ -230,9 +220,9 @@ def spread(key: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
 
 
 def convolution_gain(owner: str, shape: tuple[int, ...]) -> float:
-    """Row norm of a weight-normed convolution of the Oobleck autoencoder."""
-    if owner.endswith("decoder.layers.7"):
-        return 0.05
+    """Row norm of a weight-normed convolution of the Oobleck autoencoder, or of SAME's mapping; the last are quiet."""
+    if owner.endswith(("decoder.layers.7", "decoder.layers.3.mapping")):
+        return 0.05 if owner.endswith("7") else 0.2
     if ".decoder.layers." in owner and owner.count(".layers.") == 2 and owner.endswith(".layers.1"):
         inputs, outputs, taps = shape
         return math.sqrt(outputs * taps / 2 / inputs)

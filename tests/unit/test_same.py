@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -18,11 +17,11 @@ from stable_audio_mlx.models import same
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.weights.layout import published_tensors
+from stable_audio_mlx.weights.published import published_config
 from stable_audio_mlx.weights.source import open_model
 
 from . import checkpoints
 
-CONFIGS = Path(__file__).parents[2] / "benchmarks" / "configs"
 SMALL = {"chunk_size": 8, "chunk_midpoint_shift": True}
 LARGE = {"sliding_window": [1, 1]}
 STRIDE = 4
@@ -193,8 +192,7 @@ def test_noise_of_another_shape_is_refused(shape):
     ("name", "tensors", "parameters"), [("same-s", 244, 108_244_721), ("same-l", 472, 852_127_457)]
 )
 def test_published_tensors(name, tensors, parameters):
-    config = json.loads((CONFIGS / f"{name}.json").read_text())
-    alone = published_tensors(create_model(config))
+    alone = published_tensors(create_model(published_config(name)))
     assert len(alone) == tensors and sum(math.prod(shape) for shape, _ in alone.values()) == parameters
     assert alone["bottleneck.noise_scaling_factor"][0] == (1, 0, 1)
     assert alone["encoder.layers.0.transformers.5.rope.inv_freq"] == ((16,), True)
@@ -203,8 +201,7 @@ def test_published_tensors(name, tensors, parameters):
 
 
 def test_sine_gates_are_where_the_reference_has_them():
-    config = json.loads((CONFIGS / "same-l.json").read_text())
-    autoencoder = create_model(config).autoencoder
+    autoencoder = create_model(published_config("same-l")).autoencoder
     gates = [block.ff.ff.layers[0].gate for block in autoencoder.decoder.layers[-1].blocks]
     assert gates == ["silu"] * 5 + ["sin"] * 7
     assert {block.ff.ff.layers[0].gate for block in autoencoder.encoder.layers[0].blocks} == {"silu"}
