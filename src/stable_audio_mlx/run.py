@@ -171,10 +171,12 @@ def remarks(options: Completed, facts: ModelFacts) -> Iterator[str]:
     given, longest = options.inpaint_audio or options.init_audio, max(options.seconds)
     if given is None:
         return
-    ends, covered = np.shape(given[0])[-1] / given[1], max((end for _, end in options.inpaint or ()), default=longest)
+    ends = known = np.shape(given[0])[-1] / given[1]
+    for start, end in sorted(options.inpaint or [(0.0, longest)]):
+        known = max(known, end) if start <= known + 0.01 else known
     if ends > facts.longest:
         yield f"the given sound lasts {ends:.1f} s; the model can take {facts.longest:.1f} s, so its end is not used"
-    elif ends < longest - 0.01 and covered < longest:
+    elif known < longest - 0.01:
         yield f"the given sound ends at {ends:.2f} s; what follows stays silent but for the ranges"
 
 

@@ -198,6 +198,15 @@ def test_v_model(tmp_path, sampler):
     assert mx.isfinite(latents).all().item()
 
 
+@pytest.mark.parametrize("sampler", ["dpmpp-2m", "k-heun", "v-ddim"])
+def test_noise_levels_of_a_v_model_are_embedded_once(tmp_path, calls, monkeypatch, sampler):
+    seen, embed = [], DiT.embed
+    monkeypatch.setattr(DiT, "embed", lambda self, *args: seen.append(1) or embed(self, *args))
+    pipe = variant(tmp_path, lambda config: config["model"]["diffusion"].update(diffusion_objective="v"))
+    pipe.generate(steps=4, sampler=sampler, cfg_scale=2.0, return_latents=True)
+    assert len(calls) >= 4 and len(seen) == 1
+
+
 def test_explicit_schedule(pipe, calls):
     run = {"cfg_scale": 1.0, "seed": 1, "return_latents": True}
     a = pipe.generate(sigmas=[1.0, 0.6, 0.0], **run)

@@ -169,6 +169,8 @@ def test_lengths_that_surprise_are_told(pipe):
     sound = {"inpaint_audio": (SOUND[0][:, :64], RATE)}
     assert "ends at 2.00 s" in notes(pipe, seconds=4, inpaint=[(1, 1.5)], **sound)[0]
     assert not notes(pipe, seconds=4, inpaint=[(1, 1.5), (2, 4)], **sound)
+    assert not notes(pipe, seconds=4, inpaint=[(1.9, 3), (3, 4)], **sound)
+    assert "ends at 2.00 s" in notes(pipe, inpaint=[(3, 4)], **sound)[0]
     long = (np.tile(SOUND[0], 3), RATE)
     assert "lasts 28.1 s; the model can take 25.0 s" in notes(pipe, init_audio=long)[0]
     assert not notes(pipe, init_audio=SOUND)
