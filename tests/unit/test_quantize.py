@@ -105,6 +105,22 @@ def test_a_gpu_keeps_them_packed_and_gets_the_same_velocity(converted):
     assert mx.abs(out[0] - out[1]).max() <= 1e-5 * mx.abs(out[0]).max()
 
 
+def test_elsewhere_than_on_a_cpu_types_stay_as_stored(converted, monkeypatch):
+    monkeypatch.setattr(mx, "default_device", lambda: "a GPU")
+    model = open_model(converted(8, "float16")[0])
+    built = model.create()
+    dit, autoencoder = (model.load(part, built[part]) for part in ("dit", "autoencoder"))
+    layer = dit.block_0.self_attn.to_qkv
+    assert type(layer) is nn.QuantizedLinear and layer.scales.dtype == layer.biases.dtype == mx.float16
+    assert dit.dtype == dit.block_0.pre_norm.weight.dtype == mx.float16
+    assert {value.dtype for value in flat(autoencoder).values()} == {mx.float32}
+    conditioning = dit.condition(cross=mx.ones((1, 2, 32)), global_cond=mx.ones((1, 32)))
+    assert conditioning.keys_values[0][0].dtype == mx.float16
+    assert mx.isfinite(dit(mx.ones((1, 3, 4)), 0.5, conditioning)).all()
+    wide = model.load("dit", model.create().dit, dtype="float32")
+    assert wide.dtype == wide.block_0.self_attn.to_qkv.scales.dtype == mx.float32
+
+
 def test_the_velocity_s_error_is_measured_and_reported(source, converted, tmp_path, capsys):
     decibels = {
         (bits, dtype): converted(bits, dtype)[1]["files"]["dit.npz"]["velocity_snr_db"]
