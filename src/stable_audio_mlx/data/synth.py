@@ -6,6 +6,7 @@ so that they repeat within a few frames, and noises are played from one fixed ta
 them exactly instead of roughly.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -80,10 +81,13 @@ def vary(sound: Sound, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return (render(sound) * (10 ** (rng.uniform(-2, 2) / 20) * gate[:, None])).astype(np.float32)
 
 
-def draw(rng: np.random.Generator) -> Sound:
-    """A sound of a kind drawn first, so that kinds of one sound are heard too; kinds of many sounds count more."""
+def draw(rng: np.random.Generator, favour: Mapping[str, float] = {}) -> Sound:
+    """A sound of a kind drawn first, so that kinds of one sound are heard too; kinds of many sounds count more.
+
+    ``favour``: how many times more often than that some kinds are drawn.
+    """
     kinds = _by_kind()
-    weights = np.array([len(sounds) for sounds in kinds.values()]) ** 0.5
+    weights = np.array([len(sounds) ** 0.5 * favour.get(kind, 1.0) for kind, sounds in kinds.items()])
     chosen = kinds[rng.choice(list(kinds), p=weights / weights.sum())]
     return chosen[rng.integers(len(chosen))]
 

@@ -144,7 +144,7 @@ def picture(clips: dict[str, np.ndarray], path: Path) -> None:
         axes.set(title=text.replace(", ", ",\n"), yscale="log", ylim=(60, 16000))
         axes.title.set_fontsize(8)
         axes.tick_params(labelsize=7)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
