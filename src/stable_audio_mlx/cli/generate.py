@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     add("-p", "--prompt", metavar="TEXT", help="what to hear")
     add("--negative-prompt", metavar="TEXT", help="what not to hear; needs a cfg scale other than 1")
     add("-m", "--model", metavar="NAME|DIR", help="default: the best model in model/")
-    add("-s", "--seconds", "--duration", type=float, metavar="S", help="length; default: that of a given sound, else the model's")
+    length = "length; default: as long as a given sound, else the model's own"
+    add("-s", "--seconds", "--duration", type=float, metavar="S", help=length)
     add("--steps", type=int, metavar="N")
     add("--cfg-scale", "--cfg", type=float, metavar="G", help="how strictly to follow the prompt; 1 turns guidance off")
     add("--sampler", metavar="NAME", help="a name that does not fit the model lists those that do")
