@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from stable_audio_mlx import AutoencoderModel
 from stable_audio_mlx.cli import convert as cli
 from stable_audio_mlx.errors import WeightsError
 from stable_audio_mlx.models.factory import create_model
@@ -239,3 +240,9 @@ def test_same_s_comes_out_of_a_cached_whole_model(folder, offline, tmp_path, mon
     )
     with pytest.raises(WeightsError, match="same-l is not on this computer"):
         open_model("same-l", download=False)
+
+
+def test_same_s_is_found_inside_a_converted_model(folder, offline, tmp_path):
+    convert_folder(folder, tmp_path / "model" / "stable-audio-3-small-music")
+    model = AutoencoderModel.from_pretrained("same-s")
+    assert model.latent_dim == 4 and model.decode(mx.zeros((1, 4, 4))).shape == (1, 2, 64)

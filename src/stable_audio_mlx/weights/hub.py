@@ -60,13 +60,16 @@ def best_local_model() -> Path | None:
 
 
 def find_model(name: str | Path, download: bool = True) -> Path:
-    """The folder (or weights file) of a model: converted or in PyTorch's layout.  WeightsError says what to do."""
+    """The folder (or weights file) of a model: converted or in PyTorch's layout.  WeightsError says what to do.
+
+    A converted whole model stands for the autoencoder that it contains.
+    """
     if (path := Path(name).expanduser()).exists():
         return path
     name = str(name)
     known = registry.find(name)
-    short = known.name if known else name.rpartition("/")[2]
-    if found := local_model(short):
+    names = (known.name, *known.inside) if known else (name.rpartition("/")[2],)
+    if found := next(filter(None, map(local_model, names)), None):
         return found
     if known is None and not is_repository(name):
         raise unknown(name)
