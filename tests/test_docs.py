@@ -17,8 +17,10 @@ from stable_audio_mlx.weights.convert import convert_folder
 
 from .parity import case as cases
 from .parity.project import write_checkpoint
+from .unit import loras
 
 ROOT = Path(__file__).parent.parent
+SMALL = "stable-audio-3-small-music"
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = {  # how a document writes a command -> how the test asks it for help
     "generate.py": ["generate.py"],
@@ -102,9 +104,11 @@ def workshop(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("workshop"), np.random.default_rng(0)
     for name in ("audio.wav", "other.flac", "song.flac", "concert.wav", "takes/1.wav", "takes/2.wav"):
         audio.write(folder / name, 0.1 * rng.standard_normal((2, 9000)), 44100)
-    for name, golden in (("same-s", "same_small"), ("same-l", "same_large")):
+    for name, golden in (("same-s", "same_small"), ("same-l", "same_large"), (SMALL, "clips_sa3_small")):
         source = write_checkpoint(cases.load(golden), folder / f"{name}-source")
         convert_folder(source, folder / "models" / name)
+    for name in ("drums", "room"):
+        loras.write(folder / f"{name}.safetensors", "dora-rows", config=cases.load("clips_sa3_small").config)
     return folder
 
 
@@ -127,10 +131,11 @@ def test_python_examples_run(doc, workshop):
     assert result.returncode == 0, result.stderr
 
 
-def test_codec_commands_run(workshop, monkeypatch, capsys):
+@pytest.mark.parametrize("doc", ["autoencoders.md", "lora.md"])
+def test_commands_run(doc, workshop, monkeypatch, capsys):
     monkeypatch.chdir(workshop)
     monkeypatch.setenv("STABLE_AUDIO_MLX_HOME", str(workshop / "models"))
-    for block in blocks(ROOT / "docs" / "autoencoders.md", "sh"):
+    for block in blocks(ROOT / "docs" / doc, "sh"):
         for line in block.splitlines():
             if line.startswith("stable-audio-mlx"):
                 words = [sorted(glob.glob(word)) if "*" in word else [word] for word in shlex.split(line)[1:]]

@@ -95,10 +95,10 @@ def tensors(config: dict, seed: int = 0) -> dict[str, np.ndarray]:
     return {key: (0.1 * rng.standard_normal(shape)).astype(np.float32) for key, (shape, _) in published}
 
 
-def save(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+def save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> Path:
     """A .safetensors file, written here byte by byte (uint16 stands for bfloat16)."""
     codes = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64", "float64": "F64"}
-    header, blobs, offset = {"__metadata__": {"format": "pt"}}, [], 0
+    header, blobs, offset = {"__metadata__": {"format": "pt"} | (metadata or {})}, [], 0
     for key, array in arrays.items():
         blobs.append(array.tobytes())
         ends = [offset, offset + len(blobs[-1])]

@@ -11,14 +11,15 @@ from .common import note, run, show
 if TYPE_CHECKING:
     from ..lora.adapter import Adapter
 
+DESCRIPTION = "LoRA files: look at one, merge some into a model, write one in another layout."
 FILE_HELP = "a .safetensors file or a PEFT folder; strength 1 is as trained, 0 is off"
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser("stable-audio-mlx lora", description=__doc__, allow_abbrev=False)
+    p = argparse.ArgumentParser("stable-audio-mlx lora", description=DESCRIPTION, allow_abbrev=False)
     commands = p.add_subparsers(dest="name", metavar="info|fuse|convert", required=True)
     parsers = [info_parser(commands), fuse_parser(commands), convert_parser(commands)]
-    p.epilog = "\n".join(one.format_usage().removeprefix("usage: ").rstrip() for one in parsers)
+    p.epilog = "\n".join(one.format_usage().removeprefix("usage: ").replace("\n" + " " * 7, "\n") for one in parsers)
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     return p
 

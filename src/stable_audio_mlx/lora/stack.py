@@ -55,7 +55,9 @@ def find_targets(model: nn.Module) -> dict[str, Target]:
     out = {}
     for part in PARTS:
         module = model.get(part)
-        for name, value in parameters(module).items() if isinstance(module, nn.Module) else ():
+        if not isinstance(module, nn.Module):
+            continue
+        for name, value in parameters(module).items():
             key = DIFFUSION_PARTS[part] + original(module, name)
             layer = owner(module, name)
             if key.endswith(".weight") and isinstance(layer, nn.Linear | nn.Conv1d):
