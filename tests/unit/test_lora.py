@@ -346,3 +346,18 @@ def test_generate_says_what_a_lora_touched(capsys, tmp_path, folder, files):
     deep = loras.write(tmp_path / "deep.safetensors", config=checkpoints.diffusion(depth=3))
     code, err = go("--lora", deep)
     assert code == 3 and "layers that the model does not have (7)" in err
+
+
+def test_a_file_is_read_once_while_it_stays_the_same(tmp_path, pipe, monkeypatch):
+    from stable_audio_mlx.lora import stack
+
+    reads, read = [], stack.read_lora
+    monkeypatch.setattr(stack, "read_lora", lambda path: reads.append(path) or read(path))
+    path = loras.write(tmp_path / "a.safetensors")
+    first = [bits(pipe.generate(**RUN, lora=[(path, 1.0)])) for _ in range(2)]
+    loras.write(path, seed=5)
+    assert len(reads) == 1 and first[0] == first[1] != bits(pipe.generate(**RUN, lora=[(path, 1.0)]))
+    convert_lora(path, tmp_path / "p", "peft")
+    pipe.load_lora(tmp_path / "p")
+    pipe.load_lora(tmp_path / "p")
+    assert len(reads) == 3

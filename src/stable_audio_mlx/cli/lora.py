@@ -113,12 +113,18 @@ def info(arguments: argparse.Namespace) -> int:
         show(record | {"layers": names}, "", True)
         return 0
     for key, value in record.items():
-        print(f"{key:<14}{value if not isinstance(value, dict) else ', '.join(f'{k} {v}' for k, v in value.items())}")
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        print(f"{key:<14}{printable(text)}")
     if adapter.kind.needs_bases and not all("U" in layer.tensors for layer in adapter.layers.values()):
         note("made from the weights of the model it was trained on; before use on another: convert --base")
     lines = names if arguments.layers else [f"{kind} x{n}" for kind, n in kinds_of(names).items()]
-    print("\n".join(f"  {line}" for line in lines))
+    print("\n".join(f"  {printable(line)}" for line in lines))
     return 0
+
+
+def printable(text: str) -> str:
+    """What a file says, safe for a terminal."""
+    return (text if text.isprintable() else repr(text))[:200]
 
 
 def facts(adapter: "Adapter", names: list[str]) -> dict[str, Any]:

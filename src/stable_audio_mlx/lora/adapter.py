@@ -50,7 +50,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One layer's tensors as the file has them, matrices 2-D and magnitudes 1-D; ``scale`` is alpha / rank."""
 
@@ -79,7 +79,7 @@ class Layer:
         return f"rank {rank} is more than {min(rows, columns)}" if too_much else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """A LoRA file: its layers by the names the file has, and what its metadata says (``extra``: what is not used)."""
 

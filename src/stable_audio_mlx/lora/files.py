@@ -17,11 +17,15 @@ STATE = ("lora_dropout_mask", "lora_strength")  # a trainer's own, nothing of th
 FORMATS = ("native", "peft")
 
 
+def weights_file(path: str | Path) -> Path:
+    """The file that a user means: itself, or the weights in a PEFT folder."""
+    path = Path(path).expanduser()
+    return path / peft.WEIGHTS if path.is_dir() else path
+
+
 def read_lora(path: str | Path) -> Adapter:
     """A .safetensors file (native or PEFT), or a PEFT folder.  WeightsError names everything that is wrong with it."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        path = path / peft.WEIGHTS
+    path = weights_file(path)
     if path.suffix in PICKLES:
         raise WeightsError(f"{path}: a PyTorch pickle, which can hide programs, is never read; save it as .safetensors")
     if not path.is_file():

@@ -27,13 +27,13 @@ def read(path: Path, tensors: dict[str, dict[str, mx.array]], metadata: Mapping[
         raise WeightsError(f"{path}: unknown adapter type {named[:40]!r}; known: dora, {', '.join(KINDS)}")
     given = config.get("rank")
     if given is not None and not (type(given) is int and given > 0):
-        raise WeightsError(f"{path}: rank {given!r} in its lora_config must be a positive whole number")
+        raise WeightsError(f"{path}: rank {str(given)[:40]!r} in its lora_config must be a positive whole number")
     layers = {}
     for name, found in tensors.items():
         layer = checked(path, name, found, type_)
         rank = layer.rank if given is None else given
         if rank != layer.rank:
-            raise WeightsError(f"{path}: {name} has rank {layer.rank}, its lora_config says {rank}")
+            raise WeightsError(f"{path}: {name} has rank {layer.rank}, its lora_config says {str(rank)[:40]}")
         layers[name] = dataclasses.replace(layer, scale=number(path, "alpha", config.get("alpha", rank)) / rank)
     first = next(iter(layers.values()))
     alpha = first.scale * first.rank

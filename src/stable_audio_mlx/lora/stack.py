@@ -4,8 +4,8 @@ Files are stacked in the order they are given: the second changes what the first
 memory: a change of strength reads the touched ones from the model's file again.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +16,17 @@ import numpy as np
 
 from .. import cpu
 from ..errors import OptionError, WeightsError
+from ..options import number
 from ..weights.checkpoint import DIFFUSION_PARTS, summary
 from ..weights.layout import Tensor, axes_of, original, owner, parameters, published_shape
 from ..weights.source import ConvertedModel, ModelSource, open_model
 from .adapter import Adapter
-from .files import read_lora
+from .files import read_lora, weights_file
 from .merge import Change, Merger, merged_tensor
+from .peft import CONFIG
 
 PARTS = ("dit", "conditioner")
+FILES = 8  # how many files are remembered for runs that bring their own
 # What a file's name of a layer may lack of the checkpoint's: native transformer, native conditioner, nothing, bare DiT.
 ROOTS = ("model.", "conditioner.", "", "model.model.")
 
@@ -37,7 +40,7 @@ class Target(NamedTuple):
     turn: tuple[int, ...] | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A LoRA on this model: checkpoint key of each weight it changes -> name of the file's layer; weights there are."""
 
@@ -98,23 +101,24 @@ class LoraStack:
     def __init__(self, source: ModelSource):
         self._source, self._merger = source, Merger()
         self._targets: dict[str, Target] = {}
-        self._files: dict[tuple[Path, int, int], Fit] = {}
+        self._files: dict[tuple[tuple[Path, int], ...], Fit] = {}
         self._acting: list[tuple[Fit, float]] = []
         self.loras: list[tuple[Fit, float]] = []
         source.adapt = self.adapt
 
     def read(self, path: str | Path) -> Fit:
-        """A file's fit to this model; read once.  WeightsError for a file that is damaged or does not fit."""
-        place = Path(path).expanduser()
-        state = place.stat() if place.is_file() else None
-        known = (place.resolve(), state.st_mtime_ns, state.st_size) if state else None
-        if known is None or known not in self._files:
+        """A file's fit to this model, read once while it stays the same.
+
+        WeightsError for a file that is damaged or does not fit.
+        """
+        place = weights_file(path)
+        state = tuple((f, f.stat().st_mtime_ns) for f in (place, place.with_name(CONFIG)) if f.is_file())
+        if state not in self._files:
             self._targets = self._targets or find_targets(self._source.create())
-            found = fit(read_lora(place), self._targets, self._source.name)
-            if known is None:
-                return found
-            self._files[known] = found
-        return self._files[known]
+            self._files[state] = fit(read_lora(place), self._targets, self._source.name)
+            if len(self._files) > FILES:
+                del self._files[next(iter(self._files))]
+        return self._files[state]
 
     def add(self, path: str | Path, strength: float = 1.0) -> Fit:
         """Put a LoRA on top of the others."""
@@ -164,7 +168,7 @@ class LoraStack:
 
 
 def checked_strength(strength: float) -> float:
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not np.isfinite(strength):
+    if not number(strength):
         raise OptionError(f"lora: strength {strength!r} must be a number; 1 is as trained, 0 is off")
     return float(strength)
 

@@ -69,7 +69,8 @@ def checked(path: Path, name: str, found: Mapping[str, mx.array], type_: str) ->
 
 
 def number(path: Path, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    huge = isinstance(value, int) and abs(value) > 1 << 60
+    if isinstance(value, bool) or not isinstance(value, int | float) or huge or not math.isfinite(value):
         raise WeightsError(f"{path}: {name} {str(value)[:40]!r} must be a number")
     return float(value)
 
