@@ -7,6 +7,7 @@ from ..cpu import fast_forms
 from .activations import fast_exp_below, fused, with_derivative
 from .block_config import BlockConfig
 from .norms import DynamicTanh, RMSNorm, UnitNorm
+from .positions import rotary
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
 
@@ -83,11 +84,9 @@ class Attention(nn.Module):
 
     def heads(self, x: mx.array, parts: int) -> list[mx.array]:
         """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
-        if fast_forms():  # whole rows per head copy faster there than a transposed view does
-            rows = list(mx.split(x, x.shape[-1] // self.dim_heads, axis=-1))
-            count = len(rows) // parts
-            return [mx.stack(rows[i * count : (i + 1) * count], axis=1) for i in range(parts)]
         x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
+        if fast_forms():  # one copy for all heads: each of the operations that follow would make its own
+            x = mx.contiguous(x)
         return [x[i] for i in range(parts)]
 
     def side_by_side(self, pair: list[mx.array]) -> mx.array:
@@ -134,9 +133,7 @@ class SelfAttention(Attention):
         if "q_norm" in self:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.rope_dims:
-            q, k = (
-                mx.fast.rope(a, self.rope_dims, traditional=False, base=10000.0, scale=1.0, offset=0) for a in (q, k)
-            )
+            q, k = rotary(q, self.rope_dims), rotary(k, self.rope_dims)
         valid = mask if mask is not None and mask.ndim == 2 else None
         out = self.attend(q, k, v, mask if valid is None else valid[:, None, None])
         return self.scale_features(out, valid)
