@@ -75,6 +75,17 @@ def test_switches():
 
 @linux_cpu
 @installed
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names of x86-64 kernels")
+def test_kernels_follow_the_processor_or_our_own_variable():
+    """What holds NumPy to an older kernel would halve MLX's speed; the variable itself is left as it was."""
+    ours = run("print(cpu.setup())", OPENBLAS_CORETYPE="", STABLE_AUDIO_MLX_CORETYPE="")
+    seen = "print(cpu.setup()); import os; print(os.environ['OPENBLAS_CORETYPE'])"
+    assert run(seen, OPENBLAS_CORETYPE="Nehalem").splitlines() == [ours, "Nehalem"]
+    assert "Nehalem kernels" in run("print(cpu.setup())", STABLE_AUDIO_MLX_CORETYPE="Nehalem")
+
+
+@linux_cpu
+@installed
 def test_a_wrong_product_restores_the_old_functions():
     """With the check reporting a difference, the pointers must be as before and the reason must be told."""
     print_pointers = (
