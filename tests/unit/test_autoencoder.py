@@ -125,7 +125,8 @@ def test_an_autoencoder_within_an_autoencoder():
     inner = model.pretransform.model
     expected = model.bottleneck.encode(model.encoder(inner.encode(x) / 2))
     assert mx.allclose(model.encode(x), expected) and mx.allclose(model.encode_tiled(x), expected, atol=1e-6)
-    assert model.decode(expected).shape == (1, 128, 2)
+    y = model.decode(expected)
+    assert y.shape == (1, 128, 2) and mx.allclose(model.decode_tiled(expected), y, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,7 @@ def test_an_autoencoder_within_an_autoencoder():
         ),
         ({"pretransform": {"type": "patched", "config": {"channels": 2}}}, "model.pretransform.config: missing"),
         ({"latent_dims": 5}, "model: unknown key"),
+        ({"encoder": section()["encoder"] | {"soft_clip": True}}, "model.encoder: unknown key 'soft_clip'"),
         ({"bottleneck": None}, "model: the encoder's output"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -11,12 +11,8 @@ from ..config import build, lookup
 from ..errors import ConfigError, OptionError
 from ..layers.chunks import join_chunks
 from .bottleneck import (
-    DACRVQBottleneck,
-    DACRVQVAEBottleneck,
     DiscreteBottleneck,
     L2Bottleneck,
-    RVQBottleneck,
-    RVQVAEBottleneck,
     SoftNormBottleneck,
     TanhBottleneck,
     VAEBottleneck,
@@ -27,26 +23,11 @@ from .oobleck import OobleckDecoder, OobleckEncoder
 from .pretransform import PatchedPretransform
 from .same import SAMEDecoder, SAMEEncoder
 from .scalar_bottleneck import DitheredFSQBottleneck, FSQBottleneck
+from .sections import DecoderSection, PartSection, PretransformSection
+from .vector_bottleneck import DACRVQBottleneck, DACRVQVAEBottleneck, RVQBottleneck, RVQVAEBottleneck
 
 MAX_NESTING = 3
 Noise = mx.array | dict[str, mx.array] | None
-
-
-@dataclass(frozen=True)
-class PartSection:
-    """One part: its type and that type's settings; ``soft_clip`` is a decoder's, ``scale`` a nested autoencoder's."""
-
-    type: str
-    config: Any = None
-    soft_clip: bool = False
-    scale: float = 1.0
-
-    # Training, and how the reference spends memory.
-    IGNORED: ClassVar = ("requires_grad", "enable_grad", "model_half", "iterate_batch", "chunked")
-
-    def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"scale must be positive, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -86,13 +67,13 @@ class Autoencoder(nn.Module):
         self.in_channels = cfg.io_channels if cfg.in_channels is None else cfg.in_channels
         self.out_channels = cfg.io_channels if cfg.out_channels is None else cfg.out_channels
         self.encoder = make(ENCODERS, cfg.encoder, f"{path}.encoder")
-        self.decoder = make(DECODERS, cfg.decoder, f"{path}.decoder")
-        self.soft_clip = build(PartSection, cfg.decoder, f"{path}.decoder").soft_clip
+        self.decoder = make(DECODERS, cfg.decoder, f"{path}.decoder", kind=DecoderSection)
+        self.soft_clip = build(DecoderSection, cfg.decoder, f"{path}.decoder").soft_clip
         self.bottleneck = self.pretransform = None
         if cfg.bottleneck is not None:
             self.bottleneck = make(BOTTLENECKS, cfg.bottleneck, f"{path}.bottleneck", cfg.latent_dim)
         if cfg.pretransform is not None:
-            self.pretransform = make(PRETRANSFORMS, cfg.pretransform, f"{path}.pretransform")
+            self.pretransform = make(PRETRANSFORMS, cfg.pretransform, f"{path}.pretransform", kind=PretransformSection)
         check_fit(self, path)
 
     @property
@@ -117,7 +98,8 @@ class Autoencoder(nn.Module):
         ``noise``: what a bottleneck adds, or {"bottleneck": ..., "tokens": ...} for a decoder that takes some too.
         """
         h, options = self._hidden(z, noise)
-        return self._samples(self.decoder(h, **options))
+        y = self.decoder(h, **options)
+        return self._clipped(y if self.pretransform is None else self.pretransform.decode(y))
 
     def encode_tiled(self, audio: mx.array, noise: mx.array | None = None) -> mx.array:
         """``encode`` in memory that does not depend on L.  audio: (B, L, C) -> (B, T, latent_dim)"""
@@ -126,7 +108,8 @@ class Autoencoder(nn.Module):
     def decode_tiled(self, z: mx.array, noise: Noise = None) -> mx.array:
         """``decode`` in memory that does not depend on T.  z: (B, T, latent_dim) -> (B, L, C)"""
         h, options = self._hidden(z, noise)
-        return self._samples(evaluate(self.decoder, h, **options))
+        y = evaluate(self.decoder, h, **options)
+        return self._clipped(y if self.pretransform is None else self.pretransform.decode_tiled(y))
 
     def latents_for(self, samples: int) -> int:
         """How many latents the first ``samples`` of the decoded sound depend on."""
@@ -178,9 +161,7 @@ class Autoencoder(nn.Module):
         return self.bottleneck
 
     def _features_tiled(self, audio: mx.array) -> mx.array:
-        if self.pretransform is not None:
-            audio = getattr(self.pretransform, "encode_tiled", self.pretransform.encode)(audio)
-        return evaluate(self.encoder, audio)
+        return evaluate(self.encoder, audio if self.pretransform is None else self.pretransform.encode_tiled(audio))
 
     def _latents(self, h: mx.array, noise: mx.array | None) -> mx.array:
         return h if self.bottleneck is None else self.bottleneck.encode(h, noise)
@@ -193,9 +174,7 @@ class Autoencoder(nn.Module):
             noise = noise.get("bottleneck")
         return z if self.bottleneck is None else self.bottleneck.decode(z, noise), options
 
-    def _samples(self, y: mx.array) -> mx.array:
-        if self.pretransform is not None:
-            y = self.pretransform.decode(y)
+    def _clipped(self, y: mx.array) -> mx.array:
         return mx.tanh(y) if self.soft_clip else y
 
 
@@ -222,6 +201,10 @@ class AutoencoderPretransform(nn.Module):
         """z: (B, T, latent_dim) -> (B, L, C)"""
         return self.model.decode(z * self.scale)
 
+    def decode_tiled(self, z: mx.array) -> mx.array:
+        """z: (B, T, latent_dim) -> (B, L, C)"""
+        return self.model.decode_tiled(z * self.scale)
+
     def frames_for(self, samples: int) -> int:
         """How many frames the first ``samples`` of the decoded sound depend on."""
         return self.model.latents_for(samples)
@@ -245,12 +228,14 @@ BOTTLENECKS = {
 PRETRANSFORMS = {"patched": PatchedPretransform, "autoencoder": AutoencoderPretransform}
 
 
-def make(table: dict[str, Any], section: Any, path: str, *arguments: Any) -> nn.Module:
-    """The module that ``{"type": ..., "config": {...}}`` describes."""
+def make(
+    table: dict[str, Any], section: Any, path: str, *arguments: Any, kind: type[PartSection] = PartSection
+) -> nn.Module:
+    """The module that ``{"type": ..., "config": {...}}`` describes; ``kind`` is the class of that object."""
     cls = lookup(table, section, path)
-    part = build(PartSection, section, path)
+    part = build(kind, section, path)
     cfg = build(cls.Config, {} if part.config is None else part.config, f"{path}.config")
-    if cls is AutoencoderPretransform:
+    if isinstance(part, PretransformSection) and cls is AutoencoderPretransform:
         arguments = (f"{path}.config", part.scale)
     try:
         return cls(cfg, *arguments)

@@ -13,6 +13,7 @@ from ..sampling.schedules import Shift, shift_from_config
 from .autoencoder import Autoencoder
 from .conditioners import Conditioner
 from .dit import DiT, DiTConfig
+from .sections import PretransformSection
 
 OBJECTIVES = ("v", "rectified_flow", "rf_denoiser")
 # Conditions that the pipeline makes itself, from an inpainting mask and the latents it keeps.
@@ -53,22 +54,6 @@ class UncondSection:
     type: str
     config: dict
     pretransform: dict | None = None
-
-
-@dataclass(frozen=True)
-class PretransformSection:
-    """``model.pretransform``; latents are divided by ``scale`` after encoding and multiplied before decoding."""
-
-    type: str
-    config: dict
-    scale: float = 1.0
-
-    # How the reference spends memory; here batching and chunking are decided when a clip is decoded.
-    IGNORED: ClassVar = ("enable_grad", "model_half", "iterate_batch", "chunked")
-
-    def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"scale must be positive, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -213,7 +198,7 @@ def pretransform(section: dict | None, io_channels: int, path: str) -> tuple[Aut
         return None, 1.0
     cls = lookup(PRETRANSFORMS, section, f"{path}.model.pretransform")
     settings = build(PretransformSection, section, f"{path}.model.pretransform")
-    autoencoder = cls.from_section(settings.config, f"{path}.model.pretransform.config")
+    autoencoder = cls.from_section(settings.config or {}, f"{path}.model.pretransform.config")
     if autoencoder.latent_dim != io_channels:
         raise ConfigError(
             f"{path}.model.pretransform.config.latent_dim: {autoencoder.latent_dim}, "

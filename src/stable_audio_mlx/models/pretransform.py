@@ -45,6 +45,9 @@ class PatchedPretransform(nn.Module):
         z = z.reshape(*z.shape[:2], self.channels, self.patch)
         return z.swapaxes(2, 3).reshape(len(z), -1, self.channels)
 
+    # Nothing but a change of shape, so there is nothing to do piece by piece.
+    encode_tiled, decode_tiled = encode, decode
+
     def frames_for(self, samples: int) -> int:
         """How many frames the first ``samples`` of the decoded sound depend on."""
         return -(-samples // self.patch)
