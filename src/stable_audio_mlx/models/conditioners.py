@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,6 +13,9 @@ from ..errors import ConfigError, OptionError
 from .dit import nearest
 from .text_conditioners import T5Conditioner, T5GemmaConditioner, TableConditioner, TextConditioner, TextSource
 from .value_conditioners import Condition, IntConditioner, ListConditioner, NumberConditioner
+
+if TYPE_CHECKING:
+    from .factory import AudioModel
 
 MAX_WIDTH = 1 << 16
 
@@ -159,10 +162,12 @@ class Conditioning:
         return replace(self, cross=tokens, cross_mask=(negative or self).cross_mask, prepend=zeros)
 
 
-def assemble(model: Any, conditions: Mapping[str, Condition], length: int, negative: bool = False) -> Conditioning:
+def assemble(
+    model: "AudioModel", conditions: Mapping[str, Condition], length: int, negative: bool = False
+) -> Conditioning:
     """Join conditions in the order of the config's ids.
 
-    ``model`` names the ids (``factory.AudioModel``); sequences for ``input_concat`` and ``local`` are resized to
+    ``model`` names the ids; sequences for ``input_concat`` and ``local`` are resized to
     ``length`` latent frames by nearest neighbour.  ``negative``: rows without a token become zero, also learned ones.
     """
     cross = tokens_of(model.cross_ids, conditions)

@@ -60,10 +60,10 @@ class DiT(Transformer):
     def checkpoint_buffers(self) -> dict[str, tuple[int, ...]]:
         """Constants that checkpoints hold and this class computes: key -> shape."""
         half = self.block_0.self_attn.rope_dims // 2
+        if not half:
+            return {}
         own = [f"transformer.layers.{i}.rope.inv_freq" for i in range(self.depth)]
-        return (
-            dict.fromkeys(["transformer.rotary_pos_emb.inv_freq"] if self.shared_rope else own, (half,)) if half else {}
-        )
+        return dict.fromkeys(["transformer.rotary_pos_emb.inv_freq"] if self.shared_rope else own, (half,))
 
     @property
     def dtype(self) -> mx.Dtype:

@@ -98,7 +98,8 @@ class DiTConfig:
         self.check_supported()
         self.block  # noqa: B018  its own checks belong to this section
 
-    def check_sizes(self):
+    def check_sizes(self) -> None:
+        """Raise ValueError for sizes that no model has, before anything is allocated."""
         limits = {
             "io_channels": (1, 8192), "patch_size": (1, 256), "embed_dim": (1, 16384), "depth": (1, 256),
             "num_heads": (1, 256), "cond_token_dim": (0, 16384), "global_cond_dim": (0, 16384),
@@ -115,7 +116,8 @@ class DiTConfig:
         if self.timestep_features_dim % 2 or (self.use_sinusoidal_emb and self.embed_dim % 2):
             raise ValueError("timestep_features_dim, and embed_dim with use_sinusoidal_emb, must be even")
 
-    def check_supported(self):
+    def check_supported(self) -> None:
+        """Raise ValueError for what the reference's transformer can be and this one cannot."""
         choices = {
             "transformer_type": ("continuous_transformer",),
             "global_cond_type": ("prepend", "adaLN"),

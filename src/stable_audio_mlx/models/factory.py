@@ -125,11 +125,13 @@ class AudioModel(nn.Module):
 
 
 def autoencoder_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    """``autoencoder``: nothing else."""
     autoencoder = Autoencoder.from_section(top.model, f"{path}.model")
     return AudioModel(top, io_channels=autoencoder.latent_dim, autoencoder=autoencoder)
 
 
 def conditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    """``diffusion_cond`` and ``diffusion_cond_inpaint``: a transformer, conditioners and an autoencoder."""
     section = build(CondSection, top.model, f"{path}.model")
     here = f"{path}.model.diffusion"
     network = lookup(NETWORKS, section.diffusion, here)
@@ -156,6 +158,7 @@ def conditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> A
 
 
 def unconditional_model(top: TopSection, path: str, sizes: Mapping[str, int]) -> AudioModel:
+    """``diffusion_uncond``: a transformer that is told nothing."""
     section = build(UncondSection, top.model, f"{path}.model")
     network = lookup(NETWORKS, top.model, f"{path}.model")
     channels = section.config.get("in_channels")
@@ -209,15 +212,19 @@ def pretransform(section: dict | None, io_channels: int, path: str) -> tuple[Aut
 
 def check_ids(diffusion: DiffusionSection, conditioner: Conditioner | None, path: str) -> None:
     """Every id that the transformer reads must be made by a conditioner (or, for inpainting, by the pipeline)."""
-    known = tuple(conditioner.ids) if conditioner else ()
-    for field in ("cross_attention_cond_ids", "global_cond_ids", "prepend_cond_ids"):
+    made = tuple(conditioner.ids) if conditioner else ()
+    for field, known in (
+        ("cross_attention_cond_ids", made),
+        ("global_cond_ids", made),
+        ("prepend_cond_ids", made),
+        ("input_concat_ids", made + INPAINT_IDS),
+        ("local_add_cond_ids", made + INPAINT_IDS),
+    ):
         for name in getattr(diffusion, field):
             if name not in known:
-                raise unknown_name(f"{path}.{field}: no conditioner has the id {name!r}", name, known)
-    for field in ("input_concat_ids", "local_add_cond_ids"):
-        for name in getattr(diffusion, field):
-            if name not in known + INPAINT_IDS:
-                raise unknown_name(f"{path}.{field}: no conditioner has the id {name!r}", name, known + INPAINT_IDS)
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f", did you mean {close[0]!r}?" if close else ""
+                raise ConfigError(f"{path}.{field}: no conditioner has the id {name!r}{hint}")
 
 
 def check_widths(diffusion: DiffusionSection, conditioner: Conditioner | None, cfg: DiTConfig, path: str) -> None:
@@ -234,8 +241,3 @@ def check_widths(diffusion: DiffusionSection, conditioner: Conditioner | None, c
         wanted = getattr(cfg, key) or 0
         if ids and (sum(widths) != wanted if joined else set(widths) != {wanted}):
             raise ConfigError(f"{path}.config.{key}: {wanted}, but {', '.join(ids)} are {widths} wide")
-
-
-def unknown_name(message: str, name: str, known: tuple[str, ...]) -> ConfigError:
-    close = difflib.get_close_matches(name, known, 1)
-    return ConfigError(message + (f", did you mean {close[0]!r}?" if close else ""))

@@ -9,6 +9,7 @@ import mlx.nn as nn
 
 from ..config import describe
 from ..errors import ConfigError, OptionError
+from ..layers.positions import LearnedPositions
 from .value_conditioners import Condition
 
 # Width of the encoders that a config may name, as stable-audio-tools lists them.
@@ -51,7 +52,7 @@ class TextSource(Protocol):
 
 
 @dataclass(frozen=True)
-class T5Config:
+class T5ConditionerConfig:
     """An encoder that ``t5_model_name`` does not tell the width of is taken to be ``output_dim`` wide."""
 
     output_dim: int
@@ -71,7 +72,7 @@ class T5Config:
 
 
 @dataclass(frozen=True)
-class T5GemmaConfig:
+class T5GemmaConditionerConfig:
     output_dim: int
     model_name: str | None = None
     model_path: str | None = None
@@ -92,7 +93,7 @@ class T5GemmaConfig:
         return T5GEMMA_WIDTHS.get(self.model_name or "", self.output_dim)
 
 
-def check_text(cfg: T5Config | T5GemmaConfig) -> None:
+def check_text(cfg: T5ConditionerConfig | T5GemmaConditionerConfig) -> None:
     if cfg.enable_grad:
         raise ValueError("enable_grad is not supported: the text encoder must be the public, frozen one")
     check_length(cfg.max_length)
@@ -109,7 +110,7 @@ class TextConditioner(nn.Module):
     ``text_width`` is the width of the encoder where the checkpoint tells it; the config only names a model.
     """
 
-    def __init__(self, cfg: T5Config | T5GemmaConfig, text_width: int | None = None):
+    def __init__(self, cfg: T5ConditionerConfig | T5GemmaConditionerConfig, text_width: int | None = None):
         super().__init__()
         self.cfg = cfg
         self.text_width = text_width or cfg.text_width
@@ -134,15 +135,15 @@ class TextConditioner(nn.Module):
 
 
 class T5Conditioner(TextConditioner):
-    Config = T5Config
+    Config = T5ConditionerConfig
 
 
 class T5GemmaConditioner(TextConditioner):
-    Config = T5GemmaConfig
+    Config = T5GemmaConditionerConfig
 
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConditionerConfig:
     output_dim: int
     tokenizer_name: str
     max_length: int = 1024
@@ -154,26 +155,15 @@ class TableConfig:
         check_length(self.max_length)
 
 
-class PositionTable(nn.Module):
-    def __init__(self, length: int, dim: int):
-        super().__init__()
-        self.emb = nn.Embedding(length, dim)
-
-    def __call__(self, length: int) -> mx.array:
-        """-> (S, D), scaled by D^-1/2"""
-        weight = self.emb.weight
-        return weight[:length] * weight.shape[1] ** -0.5
-
-
 class TableConditioner(nn.Module):
     """A tokenizer and one learned vector per token (``lut``); padding rows hold nothing but their position.
 
     ``vocabulary`` is the number of tokens where the checkpoint tells it; the config only names a tokenizer.
     """
 
-    Config = TableConfig
+    Config = TableConditionerConfig
 
-    def __init__(self, cfg: TableConfig, vocabulary: int | None = None):
+    def __init__(self, cfg: TableConditionerConfig, vocabulary: int | None = None):
         super().__init__()
         self.cfg = cfg
         if vocabulary is None and cfg.tokenizer_name not in T5_WIDTHS:
@@ -183,7 +173,7 @@ class TableConditioner(nn.Module):
         if cfg.project_out:
             self.proj_out = nn.Linear(cfg.output_dim, cfg.output_dim)
         if cfg.use_abs_pos_emb:
-            self.abs_pos_emb = PositionTable(cfg.max_length, cfg.output_dim)
+            self.abs_pos_emb = LearnedPositions(cfg.output_dim, cfg.max_length)
 
     def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
         """values: B prompts -> tokens (B, max_length, D)"""

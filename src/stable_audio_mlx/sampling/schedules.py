@@ -8,8 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..config import build, describe
-from ..errors import ConfigError
+from ..config import build, lookup
 
 Shift = Callable[[float, int], float]
 
@@ -31,11 +30,11 @@ def logsnr(steps: int, start: float = 1.0, end: float = 2.0) -> list[float]:
     return [start, *(1 / (1 + math.exp(g)) for g in grid), 0.0]
 
 
-def polyexponential(steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> list[float]:
-    """Polynomial of degree ``rho`` in log sigma from ``sigma_max`` to ``sigma_min``, then 0; rho 1 is exponential."""
+def polyexponential(steps: int, sigma_min: float, sigma_max: float) -> list[float]:
+    """Equal steps in log sigma from ``sigma_max`` to ``sigma_min``, then 0 (k-diffusion's name; its rho is 1 here)."""
     low, span = math.log(sigma_min), math.log(sigma_max / sigma_min)
     ramp = [1 - i / (steps - 1) for i in range(steps)] if steps > 1 else [1.0]
-    return [math.exp(low + span * r**rho) for r in ramp] + [0.0]
+    return [math.exp(low + span * r) for r in ramp] + [0.0]
 
 
 def exponential(steps: int, sigma_min: float, sigma_max: float) -> list[float]:
@@ -58,6 +57,10 @@ class DistributionShift:
     min_length: int = 256
     use_sine: bool = False
 
+    def __post_init__(self):
+        if not self.min_length < self.max_length:
+            raise ValueError(f"min_length {self.min_length} must be below max_length {self.max_length}")
+
     def __call__(self, t: float, length: int) -> float:
         place = (min(max(length, self.min_length), self.max_length) - self.min_length) / (
             self.max_length - self.min_length
@@ -76,6 +79,12 @@ class FluxShift:
     alpha_min: float = 1.0
     alpha_max: float = 1.0
 
+    def __post_init__(self):
+        if not 0 < self.min_length <= self.max_length or min(self.alpha_min, self.alpha_max) <= 0:
+            raise ValueError(
+                "min_length must be positive and no more than max_length, alpha_min and alpha_max positive"
+            )
+
     def __call__(self, t: float, length: int) -> float:
         length = min(max(length, self.min_length), self.max_length)
         span = math.log(self.max_length / self.min_length) or 1e-8
@@ -92,6 +101,10 @@ class LogSNRShift:
     anchor_logsnr: float = -6.2
     rate: float = 1.0
     logsnr_end: float = 2.0
+
+    def __post_init__(self):
+        if self.anchor_length < 1:
+            raise ValueError(f"anchor_length must be positive, got {self.anchor_length}")
 
     def __call__(self, t: float, length: int) -> float:
         if t in (0, 1):
@@ -110,8 +123,6 @@ class NoShift:
 
 # What Stable Audio 3 samples with when its config says nothing.
 STABLE_AUDIO_3_SHIFT = LogSNRShift(rate=0.0)
-
-
 # ``type`` of a distribution shift section -> class; a section without a type is ``full``.
 SHIFTS = {"full": DistributionShift, "flux": FluxShift, "logsnr": LogSNRShift, "none": NoShift}
 
@@ -120,9 +131,5 @@ def shift_from_config(section: dict | None, path: str) -> Shift | None:
     """The shift that a ``*distribution_shift_options`` section describes; None where the config has none."""
     if section is None:
         return None
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: expected an object, got {describe(section)}")
-    name = section.get("type", "full")
-    if name not in SHIFTS:
-        raise ConfigError(f"{path}.type: {name!r} is not supported, known: {', '.join(sorted(SHIFTS))}")
-    return build(SHIFTS[name], {k: v for k, v in section.items() if k != "type"}, path)
+    shift = lookup(SHIFTS, {"type": "full", **section} if isinstance(section, dict) else section, path)
+    return build(shift, {k: v for k, v in section.items() if k != "type"}, path)
