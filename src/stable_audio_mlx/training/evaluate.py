@@ -33,9 +33,7 @@ def fingerprint(clip: np.ndarray) -> np.ndarray:
     """What a clip (L, 2) sounds like: levels of bands over time, (F, BANDS)."""
     power = spectrogram(clip.mean(axis=1)) ** 2
     edges = np.geomspace(2, power.shape[1], BANDS + 1).astype(int)
-    return (
-        np.stack([power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.5
-    )
+    return np.stack([power[:, a : max(b, a + 1)].sum(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.5
 
 
 @cache
@@ -45,14 +43,14 @@ def references() -> dict[synth.Sound, np.ndarray]:
 
 
 def nearest(clip: np.ndarray) -> synth.Sound:
-    """The sound of the vocabulary that a clip (L, 2) is most like."""
+    """The sound of the vocabulary that a clip (L, 2) is most like: the smallest angle between fingerprints."""
     found = fingerprint(clip)
 
-    def distance(sound: synth.Sound) -> float:
+    def likeness(sound: synth.Sound) -> float:
         reference = references()[sound][: len(found)]
-        return float(np.abs(found / (found.mean() + 1e-9) - reference / (reference.mean() + 1e-9)).mean())
+        return float((found * reference).sum() / (np.linalg.norm(reference) + 1e-9))
 
-    return min(references(), key=distance)
+    return max(references(), key=likeness)
 
 
 def pitch(clip: np.ndarray, low: float = 55.0, high: float = 1100.0) -> float:
