@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 
 from stable_audio_mlx.errors import ConfigError, WeightsError
 from stable_audio_mlx.weights.arrays import narrow_bfloat16
-from stable_audio_mlx.weights.checkpoint import find_source, read_entries, summary, unwrap
+from stable_audio_mlx.weights.checkpoint import find_checkpoint, read_entries, summary, unwrap
 from stable_audio_mlx.weights.source import open_path
 
 from .checkpoints import CODEC, DIFFUSION, save, tensors, write
@@ -144,21 +144,21 @@ def test_half_a_weight_norm(tmp_path, lost, left):
 
 def test_files_of_a_folder(tmp_path):
     with pytest.raises(WeightsError, match=r"no model_config.json"):
-        find_source(tmp_path)
+        find_checkpoint(tmp_path)
     (tmp_path / "model_config.json").write_text("[1]")
     with pytest.raises(ConfigError, match="expected a JSON object"):
-        find_source(tmp_path)
+        find_checkpoint(tmp_path)
     (tmp_path / "model_config.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"no model.safetensors"):
-        find_source(tmp_path)
+        find_checkpoint(tmp_path)
     save(tmp_path / "step=10.safetensors", {})
-    assert find_source(tmp_path).weights.name == "step=10.safetensors"
+    assert find_checkpoint(tmp_path).weights.name == "step=10.safetensors"
     save(tmp_path / "step=20.safetensors", {})
     with pytest.raises(WeightsError, match="several weight files"):
-        find_source(tmp_path)
+        find_checkpoint(tmp_path)
     (tmp_path / "base_model_config.json").write_text('{"a": 1}')
     save(tmp_path / "base_model.safetensors", {})
-    assert find_source(tmp_path / "base_model.safetensors").config == {"a": 1}
+    assert find_checkpoint(tmp_path / "base_model.safetensors").config == {"a": 1}
 
 
 def test_summary_names_every_key():

@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import ConfigError, WeightsError
 from . import pickles, safetensors
 from .arrays import Entry
+from .hub import CONFIG
 from .registry import OPTIMIZED_TEXT
 from .store import read_npz
 
-CONFIG = "model_config.json"
 MAX_JSON = 64 << 20
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 # Checkpoint prefix of each part, by kind of model.
@@ -41,7 +41,7 @@ TEXT_FOLDERS = (("text_encoder", "tokenizer"), ("t5gemma-b-b-ul2", "t5gemma-b-b-
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkpoint:
     """A checkpoint folder: parsed config, its path, the weights file (or shard index)."""
 
     folder: Path
@@ -50,7 +50,7 @@ class Source:
     weights: Path
 
 
-def find_source(path: Path) -> Source:
+def find_checkpoint(path: Path) -> Checkpoint:
     """The config and weights of a folder, or of one weights file with its config beside it.
 
     WeightsError says which file is missing; ConfigError that the config is no JSON object.
@@ -61,11 +61,11 @@ def find_source(path: Path) -> Source:
         config = next((path.parent / n for n in names if (path.parent / n).is_file()), None)
         if config is None:
             raise WeightsError(f"{path}: no config beside it; put its {CONFIG} into {path.parent}")
-        return Source(path.parent, read_json(config), config, path)
+        return Checkpoint(path.parent, read_json(config), config, path)
     config = path / CONFIG
     if not config.is_file():
         raise WeightsError(f"{path}: no {CONFIG} in this folder; a source folder has {CONFIG} and model.safetensors")
-    return Source(path, read_json(config), config, find_weights(path))
+    return Checkpoint(path, read_json(config), config, find_weights(path))
 
 
 def find_weights(folder: Path) -> Path:

@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import __version__
 from ..errors import OptionError, StableAudioError, WeightsError
-from .checkpoint import CONFIG
-from .source import FORMAT, MANIFEST, check_manifest
+from .hub import CONFIG, MANIFEST
+from .source import FORMAT, check_manifest
 from .store import write_npz
 
 # (what is done now, bytes done, bytes in all)
@@ -50,7 +50,7 @@ def write_folder(
     ``record`` becomes part of the manifest; ``extra_bytes`` is the room that ``extras`` need.
     """
     check_output(output, overwrite)
-    check_space(output, sum(planned(item) for part in parts.values() for item in part.values()) + extra_bytes)
+    check_space(output, sum(least_bytes(item) for part in parts.values() for item in part.values()) + extra_bytes)
     unfinished = output.parent / f".{output.name}.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -77,7 +77,7 @@ def write_folder(
     return manifest
 
 
-def planned(item: Item) -> int:
+def least_bytes(item: Item) -> int:
     """Bytes that an array will take at least; sources may be 16-bit, files 32-bit, so this is a lower bound."""
     return item.nbytes // (1 if item.dtype == "float32" else 2)
 

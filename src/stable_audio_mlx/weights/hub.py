@@ -20,7 +20,7 @@ from . import registry
 MANIFEST, CONFIG = "manifest.json", "model_config.json"
 EMBEDDED = "tiny"
 # What a checkpoint repository may hold that we read.
-FILES = ("model_config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+FILES = (CONFIG, "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 TEXT_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "spiece.model")
 FOLDERS = {"text_encoder": TEXT_FILES, "tokenizer": TEXT_FILES, "t5gemma-b-b-ul2": TEXT_FILES}
 CONNECT_SECONDS = 3.0

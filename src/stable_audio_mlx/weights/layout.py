@@ -44,6 +44,12 @@ class Tensor:
     def nbytes(self) -> int:
         return self.entries[-1].nbytes
 
+    @property
+    def own_dtype(self) -> mx.Dtype:
+        """The file's where that is half precision; float32 otherwise, and where it is fused."""
+        own = self.entries[0].dtype
+        return getattr(mx, own) if len(self.entries) == 1 and own in ("float16", "bfloat16") else mx.float32
+
     def read(self) -> np.ndarray:
         """The parameter as float32 (whole numbers unchanged), fused and laid out as the module wants it."""
         array = fuse(*(e.read() for e in self.entries)) if len(self.entries) == 2 else self.entries[0].read()
@@ -54,14 +60,11 @@ class Tensor:
 
     def load(self, dtype: mx.Dtype | None = None) -> mx.array:
         """The parameter as evaluated MLX array; without ``dtype`` in the file's own, float32 where it is fused."""
-        own = self.entries[0].dtype
         plain = len(self.entries) == 1 and not self.axes and type(self.entries[0]) is Entry
         if plain and self.entries[0].shape == self.shape:
             return self.entries[0].load(dtype)
-        if dtype is None:
-            dtype = getattr(mx, own) if len(self.entries) == 1 and own in ("float16", "bfloat16") else mx.float32
         out = mx.array(self.read())
-        out = out.astype(dtype) if mx.issubdtype(out.dtype, mx.floating) else out
+        out = out.astype(dtype or self.own_dtype) if mx.issubdtype(out.dtype, mx.floating) else out
         mx.eval(out)
         return out
 

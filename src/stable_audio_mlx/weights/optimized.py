@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ..errors import WeightsError
 from .arrays import Entry
-from .checkpoint import CONFIG, DIFFUSION_PARTS, is_autoencoder, read_json
+from .checkpoint import DIFFUSION_PARTS, is_autoencoder, read_json
+from .hub import CONFIG
 from .published import published_config
 from .registry import CODEC_FILES, CODEC_PAIRS, DIT_FILES, OPTIMIZED_REPO
 from .store import read_npz

@@ -14,10 +14,9 @@ from ..models.factory import AudioModel, create_model
 from . import hub, registry
 from .arrays import FLOATS, Entry
 from .checkpoint import (
-    CONFIG,
     TextFiles,
     autoencoder_config,
-    find_source,
+    find_checkpoint,
     find_text,
     is_autoencoder,
     part_prefixes,
@@ -28,12 +27,12 @@ from .checkpoint import (
     text_conditioner,
     unwrap,
 )
+from .hub import CONFIG, MANIFEST
 from .layout import Tensor, check, owner, parameters, plan
 from .optimized import find_optimized, read_optimized
 from .quantize import QuantizedTensor, load_into, quantized, read_again
 from .store import read_npz
 
-MANIFEST = "manifest.json"
 FORMAT = 1
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
@@ -182,7 +181,7 @@ def open_path(path: Path, allow_pickle: bool = False, autoencoder: bool = False)
         name, folder, config, files, entries, repo = found
         where, text = special, b""
     else:
-        source = find_source(path)
+        source = find_checkpoint(path)
         name, repo = path.stem if path.is_file() else path.resolve().name, ""
         folder, config, where, files = source.folder, source.config, source.weights, (source.weights,)
         entries, text = read_entries(source.weights, allow_pickle), source.config_path.read_bytes()

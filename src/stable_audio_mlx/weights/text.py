@@ -57,9 +57,10 @@ class TextEncoder:
         words = load_tokenizer(tokenizer, config)
         if config is None and weights is None:
             return cls(words)
-        if config is None or weights is None:
-            missing = "config.json" if config is None else "model.safetensors"
-            raise WeightsError(f"{(weights or config).parent}: the text encoder's {missing} is missing")  # type: ignore[union-attr]
+        if config is None:
+            raise WeightsError(f"{weights}: the text encoder's config.json is missing; put it beside its weights")
+        if weights is None:
+            raise WeightsError(f"{config}: the text encoder's model.safetensors is missing; put it beside its config")
         kind, cfg = read_encoder(config)
         return cls(words, kind, cfg, check_entries(kind(cfg), read_entries(weights), weights))
 
@@ -68,11 +69,6 @@ class TextEncoder:
         """A checkpoint folder with ``text_encoder/`` and ``tokenizer/``, or with ``t5gemma-b-b-ul2/``."""
         files = find_text(folder)
         return cls.from_files(files.config, files.weights, files.tokenizer)
-
-    @property
-    def width(self) -> int | None:
-        """Channels of the embeddings; None for a tokenizer alone."""
-        return self._cfg.width if self._cfg else None
 
     def tokenize(
         self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()

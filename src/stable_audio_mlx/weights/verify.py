@@ -11,10 +11,11 @@ from ..errors import WeightsError
 from . import hub, registry
 from .arrays import Entry
 from .folder import sha256
+from .hub import MANIFEST
 from .layout import Tensor, published_tensors
 from .quantize import GROUP, QuantizedTensor, quantized
 from .safetensors import read_header
-from .source import MANIFEST, ConvertedModel, open_converted
+from .source import ConvertedModel, open_converted
 
 Progress = Callable[[str, int, int], None]
 Stored = Entry | Tensor
