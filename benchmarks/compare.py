@@ -25,22 +25,21 @@ def compare(model: str, batch: int = 1, pairs: int = 5, started: float | None = 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     clock = time.process_time if threads == 1 else time.perf_counter
+    rows = []
     with torch.inference_mode():
-        rows = [
-            row(name, *arms, clock, count)
-            for name, arms, count in (
-                ("step", step_arms(model, batch), pairs),
-                ("decode", decode_arms(model, batch, clock), 3),
-            )
-        ]
+        for name, (ours, theirs), count in (
+            ("step", step_arms(model, batch), pairs),
+            ("decode", decode_arms(model, batch, clock), 3),
+        ):
+            ours(), theirs()
+            rows.append(row(name, ours, theirs, clock, count))
     metric = "CPU-seconds" if threads == 1 else "wall seconds"
     version = torch.__version__
     return {"version": version, "threads": threads, "metric": metric, "pairs": pairs, "rows": rows}
 
 
 def row(name: str, ours: Callable, theirs: Callable, clock: Callable[[], float], pairs: int) -> dict[str, Any]:
-    """Time two functions in turn; the ratio is the median over pairs of theirs over ours."""
-    ours(), theirs()
+    """Time two functions in turn; the ratio is the median over pairs of theirs over ours.  Both have run before."""
     taken: list[tuple[float, float]] = []
     for i in range(pairs):
         first, second = (ours, theirs) if i % 2 == 0 else (theirs, ours)
@@ -48,8 +47,8 @@ def row(name: str, ours: Callable, theirs: Callable, clock: Callable[[], float],
         taken.append((a, b) if i % 2 == 0 else (b, a))
     ratios = [b / a for a, b in taken]
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    mlx, torch = (statistics.median(column) for column in zip(*taken, strict=True))
-    return {"name": name, "mlx": mlx, "torch": torch, "ratio": statistics.median(ratios), "quartiles": [low, high]}
+    mine, other = (statistics.median(column) for column in zip(*taken, strict=True))
+    return {"name": name, "ours": mine, "theirs": other, "ratio": statistics.median(ratios), "quartiles": [low, high]}
 
 
 def timed(function: Callable, clock: Callable[[], float]) -> float:

@@ -102,7 +102,7 @@ def compared(rows: dict[str, Any] | None) -> list[str]:
     for row in rows["rows"]:
         low, high = row["quartiles"]
         lines.append(
-            f"{row['name']:<28}{row['mlx']:8.3f}{row['torch']:9.3f}{row['ratio']:8.2f}   {low:.2f} to {high:.2f}"
+            f"{row['name']:<28}{row['ours']:8.3f}{row['theirs']:9.3f}{row['ratio']:8.2f}   {low:.2f} to {high:.2f}"
         )
     return [*lines, f"{rows['metric']}, {rows['threads']} threads each, {rows['pairs']} pairs in turn"]
 

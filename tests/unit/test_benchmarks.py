@@ -2,16 +2,19 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks import compare, floors, make_checkpoint, measure, run
+from benchmarks import compare, floors, make_checkpoint, measure, official, run
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.weights.layout import published_tensors
 from stable_audio_mlx.weights.safetensors import read_header
@@ -114,7 +117,7 @@ def test_comparison_takes_turns_and_reports_the_missing():
     row = compare.row(
         "x", lambda: turns.append("a"), lambda: (turns.append("b"), time.sleep(0.002)), time.perf_counter, 4
     )
-    assert "".join(turns) == "ab" + "abba" * 2
+    assert "".join(turns) == "abba" * 2
     assert row["ratio"] > 1 and row["quartiles"][0] <= row["ratio"] <= row["quartiles"][1]
     if compare.importlib.util.find_spec("torch") is None:
         assert "not installed" in compare.compare("tiny")["missing"]
@@ -130,3 +133,25 @@ def test_commands_explain_themselves():
 def test_matmul_rate_is_plausible():
     wall, cpu = floors.matmul_rate(size=256, repeats=2)
     assert 1e8 < wall < 1e15 and 1e8 < cpu < 1e15
+
+
+def test_names_of_the_official_runtime_are_those_of_the_checkpoint():
+    """The runtime keeps the checkpoint's names but for norms and two sequences; its file says so."""
+    config = make_checkpoint.read_config("stable-audio-3-small-music")
+    model = create_model(config)
+    prefix, constants = "model.model.", ("inv_freq", ".freqs")
+    expected = {
+        re.sub(r"\.to_local_embed\.", ".to_local_embed.seq.", key.removeprefix(prefix)).replace(".gamma", ".weight")
+        for key, (_, buffer) in published_tensors(model).items()
+        if key.startswith(prefix) and not buffer and not key.endswith(constants)
+    }
+    names = {official.renamed(key, official.STEP_KEYS) for key, _ in official.flat(model.dit)}
+    assert expected <= names and all(name.startswith(("_", "timestep_features")) for name in names - expected)
+
+
+def test_an_official_module_gets_every_weight_or_none():
+    theirs, weight = nn.Linear(3, 2), mx.arange(6.0).reshape(2, 3)
+    official.share(theirs, {"x.weight": weight, "x.bias": mx.ones(2)}, [(r"^x\.", "")])
+    assert mx.array_equal(theirs.weight, weight) and mx.array_equal(theirs.bias, mx.ones(2))
+    with pytest.raises(KeyError, match="bias"):
+        official.share(theirs, {"weight": weight}, [])
