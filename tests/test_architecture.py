@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
-    {"errors", "presets"},
+    {"errors", "memory", "presets"},
     {"config", "options", "cpu", "files"},
     {"layers", "sampling", "audio", "events", "latents", "metrics"},
     {"models"},

@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from . import audio as sound
 from . import cpu
 from .errors import AudioError, ConfigError, OptionError, SanityError
+from .memory import LOW, NORMAL, spending
 from .models.autoencoder import Autoencoder, Noise
 from .weights.parts import Parts
 from .weights.source import ModelSource, open_model
@@ -27,8 +28,9 @@ class AutoencoderModel:
     ``discrete`` says whether latents have codes.
     """
 
-    def __init__(self, source: ModelSource, dtype: str = "auto"):
+    def __init__(self, source: ModelSource, dtype: str = "auto", low_memory: bool = False):
         cpu.setup()
+        self._budget = LOW if low_memory else NORMAL
         model = source.create()
         if model.autoencoder is None:
             raise ConfigError(f"{source.name}: this model has no autoencoder")
@@ -40,12 +42,13 @@ class AutoencoderModel:
         self._source, self._parts = source, Parts(source, dtype, keep=True)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, dtype: str = "auto") -> "AutoencoderModel":
+    def from_pretrained(cls, name: str | Path, dtype: str = "auto", low_memory: bool = False) -> "AutoencoderModel":
         """Open a known name, a hub id or a folder (converted or source).
 
-        ``dtype``: "auto", "float32", "float16" or "bfloat16".  Raises WeightsError, ConfigError.
+        ``dtype``: "auto", "float32", "float16" or "bfloat16".  ``low_memory``: the same numbers in smaller pieces,
+        somewhat slower.  Raises WeightsError, ConfigError.
         """
-        return cls(open_model(name), dtype)
+        return cls(open_model(name), dtype, low_memory)
 
     def encode(
         self,
@@ -71,15 +74,16 @@ class AutoencoderModel:
             noise = np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32)
         if noise is not None:
             noise = self._latents(noise, "noise", shape)
-        model = self._load(ENCODER)
         latents = []
-        for i, clip in enumerate(clips):
-            x, own = self._inside(clip[None]), None if noise is None else self._inside(noise[i : i + 1])
-            if chunked:
-                latents.append(model.encode_chunked(x, chunk_size, overlap, own))
-            else:
-                latents.append(model.encode_tiled(x, own))
-        return self._outside(latents) / self._scale
+        with spending(self._budget):
+            model = self._load(ENCODER)
+            for i, clip in enumerate(clips):
+                x, own = self._inside(clip[None]), None if noise is None else self._inside(noise[i : i + 1])
+                if chunked:
+                    latents.append(model.encode_chunked(x, chunk_size, overlap, own))
+                else:
+                    latents.append(model.encode_tiled(x, own))
+            return self._outside(latents) / self._scale
 
     def decode(
         self, latents: Any, chunked: bool = False, chunk_size: int = 128, overlap: int = 32, noise: Any = None
@@ -90,27 +94,32 @@ class AutoencoderModel:
         or the first of them; none by default.  ``chunked`` as in ``encode``.  Raises AudioError, OptionError.
         """
         z = self._latents(latents, "latents") * np.float32(self._scale)
-        model = self._load(DECODER)
         clips = []
-        for i in range(len(z)):
-            x = self._inside(z[i : i + 1])
-            if chunked:
-                clips.append(model.decode_chunked(x, chunk_size, overlap))
-            else:
-                clips.append(model.decode_tiled(x, self._noise(noise, i)))
-        return self._outside(clips)
+        with spending(self._budget):
+            model = self._load(DECODER)
+            for i in range(len(z)):
+                x = self._inside(z[i : i + 1])
+                if chunked:
+                    clips.append(model.decode_chunked(x, chunk_size, overlap))
+                else:
+                    clips.append(model.decode_tiled(x, self._noise(noise, i)))
+            return self._outside(clips)
 
     def encode_codes(self, audio: Any, sr: int | Sequence[int] | None = None) -> mx.array:
         """Codes (B, n_codebooks, T), int32 (int64 where a codebook is larger); OptionError without codebooks."""
         self._check_discrete()
-        model = self._load(ENCODER)
-        codes = [model.encode_codes(self._inside(clip[None])) for clip in self.prepare(audio, sr)]
-        return mx.concatenate(codes)
+        clips = self.prepare(audio, sr)
+        with spending(self._budget):
+            model = self._load(ENCODER)
+            codes = mx.concatenate([model.encode_codes(self._inside(clip[None])) for clip in clips])
+            mx.eval(codes)
+        return codes
 
     def decode_codes(self, codes: Any) -> mx.array:
         """Audio (B, channels, samples) of codes (B, n, T) or (n, T); OptionError without codebooks."""
         self._check_discrete()
-        model = self._load(DECODER)
+        with spending(self._budget):
+            model = self._load(DECODER)
         array = np.asarray(codes)
         array = array[None] if array.ndim == 2 else array
         bottleneck = model["bottleneck"]
@@ -121,7 +130,8 @@ class AutoencoderModel:
                 f"codes: {array.shape[1]} codebooks with codes {array.min()} to {array.max()}; this model has "
                 f"{bottleneck.codebooks} codebooks of {bottleneck.codebook_size}"
             )
-        return self._outside([model.decode_codes(mx.array(clip[None])) for clip in array])
+        with spending(self._budget):
+            return self._outside([model.decode_codes(mx.array(clip[None])) for clip in array])
 
     def roundtrip(
         self, audio: Any, sr: int | None = None, chunked: bool = False, chunk_size: int = 128, overlap: int = 32

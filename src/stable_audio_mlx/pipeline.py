@@ -12,6 +12,7 @@ from . import audio, cpu
 from .errors import ConfigError, SanityError
 from .events import Clock, Event, peak_memory
 from .lora.stack import Fit, LoraStack
+from .memory import LOW, NORMAL, within
 from .models.conditioners import Condition
 from .options import Completed, GenerateOptions, as_list, complete, spread
 from .presets import ModelFacts
@@ -30,8 +31,9 @@ class StableAudioPipeline:
     Each is freed after its phase, unless ``keep_models``.
     """
 
-    def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False):
+    def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False, low_memory: bool = False):
         cpu.setup()
+        self._budget = LOW if low_memory else NORMAL
         self._parts, self._loras = Parts(source, dtype, keep_models), LoraStack(source)
         self._model = model = source.create()
         if model.dit is None:
@@ -51,12 +53,15 @@ class StableAudioPipeline:
         )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, dtype: str = "auto", keep_models: bool = False) -> "StableAudioPipeline":
+    def from_pretrained(
+        cls, name: str | Path, dtype: str = "auto", keep_models: bool = False, low_memory: bool = False
+    ) -> "StableAudioPipeline":
         """Open a known name, a hub id or a folder (converted or source).
 
-        ``dtype``: "auto", "float32", "float16" or "bfloat16".  Raises WeightsError, ConfigError.
+        ``dtype``: "auto", "float32", "float16" or "bfloat16".  ``low_memory``: the same sound in smaller pieces,
+        somewhat slower.  Raises WeightsError, ConfigError.
         """
-        return cls(open_model(name), dtype, keep_models)
+        return cls(open_model(name), dtype, keep_models, low_memory)
 
     def generate(
         self,
@@ -104,6 +109,9 @@ class StableAudioPipeline:
 
     def steps(self, options: GenerateOptions) -> Iterator[Event]:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
+        return within(self._budget, self._events(options))
+
+    def _events(self, options: GenerateOptions) -> Iterator[Event]:
         run = prepare(complete(options, self.facts), self._model, self.facts)
         yield Event("options", options=run.options)
         for fit, strength in self._use_loras(run.options.lora or ()):

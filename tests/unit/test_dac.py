@@ -1,6 +1,7 @@
 """The Descript codec's networks: lengths, tiles, names and limits; numbers in tests/parity."""
 
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
@@ -9,6 +10,7 @@ from mlx.utils import tree_flatten
 from stable_audio_mlx.config import build
 from stable_audio_mlx.errors import ConfigError
 from stable_audio_mlx.layers import tiling
+from stable_audio_mlx.memory import NORMAL, spending
 from stable_audio_mlx.models.dac import DACDecoder, DACEncoder
 
 ENCODER = {"d_model": 4, "strides": [2, 4], "in_channels": 2, "latent_dim": 3}
@@ -21,12 +23,11 @@ def network(cls, config):
 
 @pytest.mark.parametrize("cls, config, shape", [(DACEncoder, ENCODER, (1, 240, 2)), (DACDecoder, DECODER, (1, 30, 3))])
 def test_tiles_equal_the_whole(cls, config, shape, monkeypatch):
-    monkeypatch.setattr(tiling, "CPU_TILE_BYTES", 1 << 8)
-    monkeypatch.setattr(tiling, "GPU_TILE_BYTES", 1 << 8)
     monkeypatch.setattr(tiling, "LEAST_TILE", 16)
     monkeypatch.setattr(tiling, "BLOCK_LATENTS", 5)
-    model, x = network(cls, config), mx.random.normal(shape)
-    parts = list(model.tiled(x))
+    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8)):
+        model, x = network(cls, config), mx.random.normal(shape)
+        parts = list(model.tiled(x))
     assert len(parts) > 1
     assert mx.abs(mx.concatenate(parts, axis=1) - model(x)).max().item() < 1e-6
 

@@ -1,6 +1,7 @@
 """Oobleck: lengths, tiles, names and limits; its numbers are held against PyTorch in tests/parity."""
 
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
@@ -9,6 +10,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from stable_audio_mlx.config import build
 from stable_audio_mlx.errors import ConfigError
 from stable_audio_mlx.layers import tiling
+from stable_audio_mlx.memory import NORMAL, spending
 from stable_audio_mlx.models.oobleck import OobleckDecoder, OobleckEncoder
 from stable_audio_mlx.weights.layout import rename
 
@@ -26,10 +28,10 @@ def randomised(name: str, shape: tuple[int, ...]) -> mx.array:
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(tiling, "CPU_TILE_BYTES", 1 << 8)
-    monkeypatch.setattr(tiling, "GPU_TILE_BYTES", 1 << 8)
     monkeypatch.setattr(tiling, "LEAST_TILE", 24)
     monkeypatch.setattr(tiling, "BLOCK_LATENTS", 7)
+    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8)):
+        yield
 
 
 CONFIGS = [

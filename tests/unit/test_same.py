@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +14,7 @@ from stable_audio_mlx.errors import ConfigError, OptionError
 from stable_audio_mlx.layers.attention import SelfAttention
 from stable_audio_mlx.layers.banded import BandedSelfAttention
 from stable_audio_mlx.layers.block_config import BlockConfig
-from stable_audio_mlx.models import same
+from stable_audio_mlx.memory import NORMAL, spending
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.weights.layout import published_tensors
@@ -75,11 +76,10 @@ MODELS = {
 
 
 @pytest.fixture(params=MODELS)
-def model(request, monkeypatch) -> Autoencoder:
+def model(request) -> Autoencoder:
     """Each kind of attention, in pieces so small that every length above a few latents has several."""
-    monkeypatch.setattr(same, "TILE", 8)
-    monkeypatch.setattr(same, "PIECE", 2)
-    return random_model(MODELS[request.param])
+    with spending(replace(NORMAL, window=8, piece=2)):
+        yield random_model(MODELS[request.param])
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 3), (2, 5), (4, 0), (0, 0)])

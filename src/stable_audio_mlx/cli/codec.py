@@ -32,6 +32,7 @@ def parser(name: str, description: str, files: str, output: str, result: str = "
     add("-m", "--model", metavar="NAME|DIR", help="the autoencoder, or a model with one; default: the best in model/")
     add("--overwrite", action="store_true", help="replace existing files")
     add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help="of the weights in memory")
+    add("--low-memory", action="store_true", help="smaller pieces at a time: the same numbers in less memory")
     add("--json", action="store_true", help="one line of JSON for each file")
     chunks = p.add_argument_group("in chunks, as stable-audio-tools does (memory is bounded without, too)")
     chunks.add_argument("--chunked", action="store_true")
@@ -72,7 +73,7 @@ def output_paths(arguments: argparse.Namespace, extension: str, extensions: Sequ
 def load(arguments: argparse.Namespace) -> "AutoencoderModel":
     from ..codec import AutoencoderModel
 
-    return AutoencoderModel.from_pretrained(arguments.model or default_model(), arguments.dtype)
+    return AutoencoderModel.from_pretrained(arguments.model or default_model(), arguments.dtype, arguments.low_memory)
 
 
 def probe(files: Sequence[str]) -> None:

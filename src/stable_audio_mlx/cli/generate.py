@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--condition", action="append", metavar="NAME=VALUE", help="what else the model's config asks for")
     add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help="of the weights in memory")
     add("--keep-models", action="store_true", help="do not free each part of the model after its phase")
+    add("--low-memory", action="store_true", help="smaller pieces at a time: the same sound in less memory")
     add("-v", "--verbose", action="store_true", help="time of each phase and peak memory")
     add("--json", action="store_true", help="one line of JSON for each sound instead of its path")
     add("-V", "--version", action="version", version=f"stable-audio-mlx {__version__}")
@@ -88,7 +89,7 @@ def generate(arguments: argparse.Namespace) -> int:
     from ..pipeline import StableAudioPipeline
 
     pipeline = StableAudioPipeline.from_pretrained(
-        arguments.model or default_model(), arguments.dtype, arguments.keep_models
+        arguments.model or default_model(), arguments.dtype, arguments.keep_models, arguments.low_memory
     )
     if pipeline.facts.takes_text and arguments.prompt is None:
         raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')

@@ -13,11 +13,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cpu import fast_forms
+from ..memory import budget
 from .conv import Chain, ResidualUnit
 
 BLOCK_LATENTS = 256
-# The widest activation of a tile: a CPU core's cache is small, a GPU wants large kernels.
-CPU_TILE_BYTES, GPU_TILE_BYTES = 2 << 20, 64 << 20
 # Frames: many times what a residual unit shares with its neighbours (27), so that little is computed twice.
 LEAST_TILE = 2048
 
@@ -124,8 +123,8 @@ def encode_tiled(
 
 def tile_frames(channels: int) -> int:
     """Frames of a tile whose activations have so many channels."""
-    budget = CPU_TILE_BYTES if fast_forms() else GPU_TILE_BYTES
-    return max(budget // (4 * channels), LEAST_TILE)
+    size = budget().cpu_tile if fast_forms() else budget().gpu_tile
+    return max(size // (4 * channels), LEAST_TILE)
 
 
 def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:

@@ -16,10 +16,8 @@ from ..layers.banded import BandedSelfAttention
 from ..layers.blocks import Blocks
 from ..layers.conv import Chain, Conv1d
 from ..layers.transformer import BLOCK_KEYS, TransformerBlock
+from ..memory import budget
 from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
-
-# Latents of a tile, many times those that tiles share, and of the pieces in which the blocks go through it.
-TILE, PIECE = 512, 48
 
 
 class Resampling(Blocks):
@@ -98,14 +96,14 @@ class Resampling(Blocks):
         Each is computed from as much of ``x`` as it depends on, so all have their exact values.
         """
         total, length = x.shape[1], self.length(x.shape[1])
-        tile = max(1, TILE // len(x) // self.chunk_groups) * self.chunk_groups * self.asked
+        tile = max(1, budget().window // len(x) // self.chunk_groups) * self.chunk_groups * self.asked
         for start in range(0, length, tile):
             stop = min(start + tile, length)
             low, high = self.reach(start, stop)
             low, high = max(0, low), min(high, total)
             own = None if noise is None else noise[:, low // self.given : -(-high // self.given)]
             at = low // self.given * self.asked
-            y = network(x[:, low:high], own, max(1, PIECE // len(x)))
+            y = network(x[:, low:high], own, max(1, budget().piece // len(x)))
             yield evaluated(y[:, start - at : stop - at])
 
 

@@ -1,0 +1,63 @@
+"""How much memory long sounds may take: one budget, read wherever something is computed piece by piece.
+
+Every budget gives the same numbers; a larger one is faster.  Weights, and the sound or the latents themselves, come on
+top.  A budget holds for the thread that asked for it; how much freed memory MLX keeps is one number per process.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is in memory at once, and what stays there for later."""
+
+    cpu_tile: int  # bytes of the widest activation of a convolution's tile: a CPU core's cache is small,
+    gpu_tile: int  # a GPU wants large kernels
+    window: int  # latents of a transformer codec's tile, many times what neighbours share,
+    piece: int  # and how many of them go through its blocks at once
+    kept: int | None = None  # bytes of freed memory that MLX keeps; None: as the process has it
+
+
+NORMAL = Budget(cpu_tile=2 << 20, gpu_tile=64 << 20, window=512, piece=48)
+LOW = Budget(cpu_tile=1 << 20, gpu_tile=8 << 20, window=256, piece=16, kept=64 << 20)
+
+_current: ContextVar[Budget] = ContextVar("budget", default=NORMAL)
+
+
+def budget() -> Budget:
+    """The budget that holds here."""
+    return _current.get()
+
+
+@contextmanager
+def spending(budget: Budget) -> Iterator[None]:
+    """Within the block ``budget`` holds; afterwards the one that did before."""
+    import mlx.core as mx
+
+    token, kept = _current.set(budget), None
+    try:
+        if budget.kept is not None:
+            kept = mx.set_cache_limit(budget.kept)
+            mx.clear_cache()
+        yield
+    finally:
+        if kept is not None:
+            mx.set_cache_limit(kept)
+        _current.reset(token)
+
+
+def within(budget: Budget, items: Iterator[T]) -> Iterator[T]:
+    """The items, each made within ``budget``; what the caller does between two of them is not."""
+    while True:
+        with spending(budget):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
