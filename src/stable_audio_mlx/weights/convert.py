@@ -56,25 +56,13 @@ def convert_folder(
     model = open_path(source, allow_pickle, autoencoder)
     if isinstance(model, ConvertedModel):
         raise OptionError(f"{source}: is converted already; give the checkpoint it was made from")
-    if dtype not in DTYPES:
-        raise OptionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    if quantize not in (None, *BITS):
-        raise OptionError(f"quantize {quantize!r} is not one of {', '.join(map(str, BITS))}")
-    record = describe_source(model, name, progress) | {"dtype": dtype}
-    if quantize:
-        record["quantization"] = {"bits": quantize, "group_size": GROUP, "mode": "affine"}
+    stored = storage(dtype, quantize)
+    record = describe_source(model, name, progress) | stored
     done = same_result(output, record)
     if done and not overwrite:
         return Conversion(done, fresh=False)
-    built = model.create()
-    parts: dict[str, Part] = {}
-    for part in model.parts:
-        kind, bits = (dtype, quantize) if part == "dit" else ("float32", None)
-        parts[part] = planned(model.tensors(part, built[part]), built[part], kind, bits)
     text = model.text_files(download)
-    extras: list[Extra] = [partial(write_text, text, dtype, quantize)] if text else []
-    if quantize and "dit" in parts:
-        extras.append(partial(counted, built.dit))
+    parts, extras = contents(model, text, dtype, quantize)
     if measure and "dit" in parts and (dtype != "float32" or quantize):
         extras.append(partial(measured, model))
     manifest = write_folder(
@@ -88,6 +76,31 @@ def convert_folder(
         progress=progress,
     )
     return Conversion(manifest, fresh=True)
+
+
+def storage(dtype: str, quantize: int | None) -> dict[str, Any]:
+    """How weights are stored, for the manifest; OptionError for what there is not."""
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    if quantize not in (None, *BITS):
+        raise OptionError(f"quantize {quantize!r} is not one of {', '.join(map(str, BITS))}")
+    packed = {"quantization": {"bits": quantize, "group_size": GROUP, "mode": "affine"}} if quantize else {}
+    return {"dtype": dtype} | packed
+
+
+def contents(
+    model: ModelSource, text: TextFiles | None, dtype: str, quantize: int | None
+) -> tuple[dict[str, Part], list[Extra]]:
+    """What a folder made of ``model`` gets: the arrays of its parts, and how its other files are written."""
+    built = model.create()
+    parts: dict[str, Part] = {}
+    for part in model.parts:
+        kind, bits = (dtype, quantize) if part == "dit" else ("float32", None)
+        parts[part] = planned(model.adapted(part, built[part]), built[part], kind, bits)
+    extras: list[Extra] = [partial(write_text, text, dtype, quantize)] if text else []
+    if quantize and built.dit is not None:
+        extras.append(partial(counted, built.dit))
+    return parts, extras
 
 
 def describe_source(model: ModelSource, name: str | None, progress: Progress | None) -> dict[str, Any]:

@@ -80,6 +80,11 @@ class ModelSource:
         """Parameter name -> Tensor for every parameter of ``module``; strict, see ``layout.plan``."""
         return plan(module, self.entries[part], f"{self.where} ({part})")
 
+    def adapted(self, part: str, module: nn.Module) -> dict[str, Tensor]:
+        """``tensors`` as ``adapt`` would have them now."""
+        tensors = self.tensors(part, module)
+        return self.adapt(part, module, tensors) if self.adapt else tensors
+
     def load(self, part: str, module: nn.Module, only: tuple[str, ...] | None = None, dtype: str = "auto") -> nn.Module:
         """Read a part's weights into ``module``, which is returned.
 
@@ -90,17 +95,14 @@ class ModelSource:
         damaged.
         """
         target = self._target(part, dtype)
-        tensors = self.tensors(part, module) if part in self.entries else {}
-        if self.adapt:
-            tensors = self.adapt(part, module, tensors)
+        tensors = self.adapted(part, module)
         load_into(module, {n: t for n, t in tensors.items() if only is None or n.partition(".")[0] in only}, target)
         return module
 
     def reload(self, part: str, module: nn.Module, names: Collection[str], dtype: str = "auto") -> None:
         """Read these parameters of a loaded module again, as ``adapt`` would have them now."""
         plain = getattr(self.create(), part)  # the loaded one may have quantised layers by now
-        tensors = self.tensors(part, plain)
-        tensors = self.adapt(part, plain, tensors) if self.adapt else tensors
+        tensors = self.adapted(part, plain)
         read_again(module, {name: tensors[name] for name in names}, self._target(part, dtype))
 
     @staticmethod
