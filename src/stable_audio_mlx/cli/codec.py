@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, OptionError
 from ..files import check_output
-from .common import default_model, free_paths, is_folder, note, progress
+from .common import DTYPES, default_model, free_paths, is_folder, note, progress
 
 if TYPE_CHECKING:
     from ..codec import AutoencoderModel
@@ -31,7 +31,7 @@ def parser(name: str, description: str, files: str, output: str, result: str = "
     add("-o", "--output", "--out", metavar="FILE|DIR", help=output)
     add("-m", "--model", metavar="NAME|DIR", help="the autoencoder, or a model with one; default: the best in model/")
     add("--overwrite", action="store_true", help="replace existing files")
-    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help="of the weights in memory")
+    add("--dtype", choices=("auto", *DTYPES), default="auto", help="of the weights in memory")
     add("--low-memory", action="store_true", help="smaller pieces at a time: the same numbers in less memory")
     add("--json", action="store_true", help="one line of JSON for each file")
     chunks = p.add_argument_group("in chunks, as stable-audio-tools does (memory is bounded without, too)")

@@ -10,10 +10,11 @@ from ..errors import StableAudioError, WeightsError
 from ..files import SOUNDS, check_output
 
 OUTPUT = "output"
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def run(command: Callable[[], int | None]) -> int:
-    """Run ``command`` and return the process's exit code (design: 0 ok, 1-5 failures, 130 interrupted)."""
+    """Run ``command`` and return the process's exit code: 0 ok, 1 to 5 failures (``errors``), 130 interrupted."""
     try:
         return command() or 0
     except StableAudioError as error:
@@ -49,6 +50,38 @@ def progress(total: int | None, unit: str, leave: bool = False) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=leave)
+
+
+class ProgressBar:
+    """For the ``progress`` of conversions: one bar on stderr for each thing that is done, bytes as unit."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._what = ""
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if what != self._what:
+            self._close()
+            self._what = what
+            self._bar = tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+        self._bar.update(done - self._bar.n)
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 12.3 MB, 4 kB."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 def default_model() -> Path:

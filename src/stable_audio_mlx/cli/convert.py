@@ -1,11 +1,10 @@
 """``convert.py SOURCE``: a PyTorch checkpoint into a model folder, once."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from .common import run
+from .common import DTYPES, ProgressBar, note, run, size_text
 
 DESCRIPTION = "Convert a Stable Audio checkpoint (PyTorch layout) for this program."
 SOURCE_HELP = "known name, Hugging Face id owner/name, checkpoint folder, or one weights file with its config beside it"
@@ -17,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: model/NAME")
     p.add_argument(
         "--dtype",
-        choices=("float32", "float16", "bfloat16"),
+        choices=DTYPES,
         default="float32",
         help="of transformer and text encoder as stored; the autoencoder stays float32",
     )
@@ -62,10 +61,9 @@ def convert(options: argparse.Namespace) -> int:
             download=not options.offline,
             progress=bar.update,
         )
-    for line in table(conversion.manifest):
-        print(line, file=sys.stderr)
+    note("\n".join(table(conversion.manifest)))
     if not conversion.fresh:
-        print("converted before from the same file, left as it is (--overwrite does it again)", file=sys.stderr)
+        note("converted before from the same file, left as it is (--overwrite does it again)")
     print(output)
     return 0
 
@@ -76,31 +74,7 @@ def name_of(given: str, source: Path) -> str:
     return (source.stem if source.is_file() else path.resolve().name) if path.exists() else given.rpartition("/")[2]
 
 
-class ProgressBar:
-    """One bar per part on stderr, bytes as unit; silent when stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-        self.part = ""
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def update(self, part: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if part != self.part:
-            self.__exit__()
-            self.part = part
-            self.bar = tqdm(total=total, desc=part, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-        self.bar.update(done - self.bar.n)
-
-
-def table(manifest: dict) -> list[str]:
+def table(manifest: dict[str, Any]) -> list[str]:
     """What was written, one line per file and the sum."""
     rows = [(n, f.get("tensors"), f.get("parameters"), f["bytes"]) for n, f in manifest["files"].items()]
     sums = [sum(row[i] or 0 for row in rows) for i in (1, 2, 3)]
@@ -111,15 +85,10 @@ def table(manifest: dict) -> list[str]:
     return lines + notes(manifest["files"])
 
 
-def notes(files: dict) -> list[str]:
+def notes(files: dict[str, Any]) -> list[str]:
     """What else is known of the files: quantised matrices, and what storage did to the velocity."""
     lines = [f"{name}: {item['quantized']} matrices quantised" for name, item in files.items() if "quantized" in item]
     for name, item in files.items():
         if "velocity_snr_db" in item:
             lines.append(f"{name}: velocity {item['velocity_snr_db']:.1f} dB above its error against float32")
     return lines
-
-
-def size_text(size: int) -> str:
-    """Bytes for people: 12.3 MB, 4 kB."""
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

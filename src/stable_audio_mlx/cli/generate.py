@@ -12,7 +12,7 @@ from ..errors import OptionError
 from ..files import SOUNDS, check_output
 from ..options import GenerateOptions, batch_length
 from ..options import seeds as choose_seeds
-from .common import default_model, free_paths, is_folder, note, progress, run, save, show
+from .common import DTYPES, default_model, free_paths, is_folder, note, progress, run, save, show
 from .lora import file_and_strength
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sigma-max", type=float, metavar="X")
     add("--headroom-seconds", type=float, metavar="S", help="made beyond the end and cut off (Stable Audio 3)")
     add("--condition", action="append", metavar="NAME=VALUE", help="what else the model's config asks for")
-    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help="of the weights in memory")
+    add("--dtype", choices=("auto", *DTYPES), default="auto", help="of the weights in memory")
     add("--keep-models", action="store_true", help="do not free each part of the model after its phase")
     add("--low-memory", action="store_true", help="smaller pieces at a time: the same sound in less memory")
     add("-v", "--verbose", action="store_true", help="time of each phase and peak memory")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from .common import note, run, show
+from .common import DTYPES, ProgressBar, note, run, show
 
 if TYPE_CHECKING:
     from ..lora.adapter import Adapter
@@ -44,9 +44,7 @@ def fuse_parser(commands: Any) -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL", help="known name, converted model, or checkpoint folder")
     p.add_argument("--lora", action="append", required=True, metavar="FILE[:STRENGTH]", help=FILE_HELP + "; repeatable")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    p.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), help="of the stored transformer; default: the base's"
-    )
+    p.add_argument("--dtype", choices=DTYPES, help="of the stored transformer; default: the base's")
     p.add_argument(
         "--quantize", type=int, choices=(8, 4), metavar="8|4", help="bits of the large matrices, packed after merging"
     )
@@ -151,7 +149,6 @@ def kinds_of(names: list[str]) -> Counter[str]:
 
 def fuse(arguments: argparse.Namespace) -> int:
     from ..lora.fuse import fuse_model
-    from .convert import ProgressBar
 
     loras = [file_and_strength(text) for text in arguments.lora]
     with ProgressBar() as bar:

@@ -1,10 +1,8 @@
 """``stable-audio-mlx verify NAME``: is the converted model complete, unchanged and plausible?"""
 
 import argparse
-import sys
 
-from .common import run
-from .convert import ProgressBar, size_text
+from .common import ProgressBar, note, run, size_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,10 +32,10 @@ def verify(name: str) -> int:
             f"{row.tensors:>9,}{row.parameters:>15,}{row.mean:>11.5f}{row.deviation:>11.5f}" if row.tensors else ""
         )
         print(f"{row.file:<26}{'ok' if row.same_hash else 'WRONG':>7}{weights:<46}{size_text(row.bytes):>12}")
-    for note in report.notes:
-        print(note)
+    for fact in report.notes:
+        print(fact)
     for problem in report.problems:
-        print(f"wrong: {problem}", file=sys.stderr)
+        note(f"wrong: {problem}")
     if report.problems:
         raise WeightsError(f"{report.name}: {len(report.problems)} things are wrong; convert it again with --overwrite")
     print("ok")
