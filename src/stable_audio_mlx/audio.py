@@ -1,5 +1,7 @@
 """Sound in and out: files, sample rates, channels.  Arrays here are NumPy float32 of shape (channels, samples)."""
 
+import io
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +18,24 @@ MAX_CHANNELS = 8  # 7.1
 FLOAT = 3  # WAVE_FORMAT_IEEE_FLOAT
 
 
-def read(path: str | Path) -> tuple[np.ndarray, int]:
-    """(audio (C, L), sample rate) of any file that libsndfile reads; AudioError says what is wrong with it."""
-    probe(path)
+def read(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """(audio (C, L), sample rate) of any file that libsndfile reads; AudioError says what is wrong with it.
+
+    ``seconds``: no more than these of the beginning.
+    """
+    _, rate = probe(path)
     import soundfile
 
+    frames = -1 if seconds is None else math.ceil(seconds * rate)
     try:
-        data, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        data, rate = soundfile.read(str(path), frames=frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
     return check(data.T, rate, str(path)), rate
 
 
-def probe(path: str | Path) -> None:
-    """AudioError for what is no sound file, by its header alone."""
+def probe(path: str | Path) -> tuple[int, int]:
+    """(samples, sample rate) of a sound file by its header alone; AudioError for what is none."""
     import soundfile
 
     path = Path(path)
@@ -43,6 +49,7 @@ def probe(path: str | Path) -> None:
         raise AudioError(f"{path}: is empty")
     if info.channels > MAX_CHANNELS:
         raise AudioError(f"{path}: {info.channels} channels, the most is {MAX_CHANNELS}; mix it down first")
+    return info.frames, info.samplerate
 
 
 def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
@@ -149,7 +156,9 @@ def _write_with_libsndfile(path: Path, audio: np.ndarray, rate: int) -> None:
     import soundfile
 
     container, subtype = LIBSNDFILE[path.suffix.lower()]
+    encoded = io.BytesIO()  # libsndfile calls a full disk "System error"
     try:
-        soundfile.write(str(path), audio.T, rate, format=container, subtype=subtype)
+        soundfile.write(encoded, audio.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:
         raise OptionError(f"{path.suffix}: cannot hold this sound ({error.error_string.rstrip('.')})") from None
+    path.write_bytes(encoded.getbuffer())

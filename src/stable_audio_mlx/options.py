@@ -53,13 +53,13 @@ class GenerateOptions:
     def __post_init__(self):
         for name in ("seconds", "steps", "batch_size"):
             for value in as_list(getattr(self, name)):
-                require(name, number(value) and value > 0, "must be positive", value)
+                require(name, number(value) and value > 0, "must be a number above 0", value)
         for name in ("steps", "batch_size"):
             value = getattr(self, name)
             require(name, value is None or whole(value), "must be a whole number up to 10000", value)
         for name in ("cfg_scale", "init_noise_level", "cfg_norm_threshold", "headroom_seconds"):
             value = getattr(self, name)
-            require(name, value is None or (number(value) and value >= 0), "must not be negative", value)
+            require(name, value is None or (number(value) and value >= 0), "must be a number from 0 on", value)
         for name in ("apg_scale", "cfg_rescale"):
             value = getattr(self, name)
             require(name, value is None or (number(value) and 0 <= value <= 1), "must be between 0 and 1", value)
@@ -68,7 +68,7 @@ class GenerateOptions:
             for value in [None] if values is None and name == "prompt" else as_list(values):
                 require(name, isinstance(value, str), "must be text", value)
         for value in as_list(self.seed):
-            require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 on", value)
+            require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 to 2**64 - 1", value)
         for item in self.lora or ():
             pair = isinstance(item, list | tuple) and len(item) == 2
             good = pair and isinstance(item[0], str | PathLike) and number(item[1])
@@ -79,7 +79,7 @@ class GenerateOptions:
     def _check_levels(self) -> None:
         for name in ("sigma_min", "sigma_max"):
             value = getattr(self, name)
-            require(name, value is None or (number(value) and value > 0), "must be positive", value)
+            require(name, value is None or (number(value) and value > 0), "must be a number above 0", value)
         if self.sigma_min and self.sigma_max:
             require("sigma_min", self.sigma_min < self.sigma_max, "must be below sigma_max", self.sigma_min)
         low, high = self.cfg_interval
@@ -95,7 +95,7 @@ class GenerateOptions:
         source = self.inpaint_audio or self.init_audio
         require("inpaint", not self.inpaint or source is not None, "needs inpaint_audio or init_audio", self.inpaint)
         if self.inpaint_audio is not None and not self.inpaint:
-            raise OptionError("inpaint_audio needs inpaint=[(start, end), ...]: the seconds to make anew")
+            raise OptionError("inpaint_audio needs inpaint, the (start, end) in seconds of what to make anew")
         if self.init_noise_level is not None and self.init_audio is None:
             raise OptionError("init_noise_level needs init_audio: the sound to vary")
         for start, end in self.inpaint or ():

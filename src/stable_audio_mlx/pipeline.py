@@ -16,7 +16,18 @@ from .memory import LOW, NORMAL, within
 from .models.conditioners import Condition
 from .options import Completed, GenerateOptions, as_list, complete, spread
 from .presets import ModelFacts
-from .run import Known, Run, Window, known_sounds, prepare, remarks, takes_inpainting, transformer_inputs, velocity_of
+from .run import (
+    Known,
+    Run,
+    Window,
+    known_sounds,
+    prepare,
+    remarks,
+    takes_inpainting,
+    transformer_inputs,
+    velocity_of,
+    without_effect,
+)
 from .sampling.inpaint import put_back
 from .weights.parts import Parts
 from .weights.source import ModelSource, open_model
@@ -114,6 +125,8 @@ class StableAudioPipeline:
     def _events(self, options: GenerateOptions) -> Iterator[Event]:
         run = prepare(complete(options, self.facts), self._model, self.facts)
         yield Event("options", options=run.options)
+        for message in without_effect(options, run, self._model):
+            yield Event("note", message)
         for fit, strength in self._use_loras(run.options.lora or ()):
             yield Event("note", f"{fit} at strength {strength:g}")
         clock = Clock()
@@ -148,7 +161,6 @@ class StableAudioPipeline:
         """Conditions by id of the prompts, and of the negative prompts (None where they have no effect)."""
         negative = options.negative_prompt
         if negative is not None and options.cfg_scale == 1:
-            yield Event("note", "the negative prompt has no effect at cfg scale 1, where nothing is guided")
             negative = None
         if any(options.prompt) and not self.facts.takes_text:
             yield Event("note", "this model takes no text; the prompt is ignored")

@@ -13,7 +13,7 @@ from .errors import OptionError
 from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
 from .models.dit import DiT
 from .models.factory import INPAINT_IDS, AudioModel
-from .options import Completed
+from .options import Completed, GenerateOptions
 from .presets import ModelFacts
 from .sampling.guidance import SHARES, Guided, Keeping, network_calls
 from .sampling.inpaint import kept_frames
@@ -67,8 +67,9 @@ class Run:
 
 
 def prepare(options: Completed, model: AudioModel, facts: ModelFacts) -> Run:
-    """Raises OptionError for a sampler that does not fit, noise of the wrong shape, ranges with nothing to make."""
+    """OptionError for a sampler or conditions that do not fit, noise of a wrong shape, ranges with nothing to make."""
     sampler = sampler_for(options.sampler, facts.objective, facts.stable_audio_3)
+    check_conditions(options, model)
     check_ranges(options, model)
     window = window_of(options, model)
     levels = levels_of(options, model, facts, sampler, window)
@@ -98,6 +99,14 @@ def window_of(options: Completed, model: AudioModel) -> Window:
 def frames_of(seconds: float, model: AudioModel) -> int:
     """Latent frames of a clip."""
     return math.ceil(int(seconds * model.sample_rate) / model.downsampling_ratio)
+
+
+def check_conditions(options: Completed, model: AudioModel) -> None:
+    """OptionError for a condition that the model would never read."""
+    known = model.conditioner.keys_of_a_clip if model.conditioner else []
+    for name in options.conditions or {}:
+        if name not in known:
+            raise OptionError(f"conditions: this model reads no {name!r}, only {', '.join(known) or 'its input'}")
 
 
 def check_ranges(options: Completed, model: AudioModel) -> None:
@@ -178,6 +187,19 @@ def remarks(options: Completed, facts: ModelFacts) -> Iterator[str]:
         yield f"the given sound lasts {ends:.1f} s; the model can take {facts.longest:.1f} s, so its end is not used"
     elif known < longest - 0.01:
         yield f"the given sound ends at {ends:.2f} s; what follows stays silent but for the ranges"
+
+
+def without_effect(given: GenerateOptions, run: Run, model: AudioModel) -> Iterator[str]:
+    """What a user should know about options that were given, but change nothing in this run."""
+    if run.options.cfg_scale == 1:
+        plain = GenerateOptions()
+        for name in ("negative_prompt", "apg_scale", "cfg_rescale", "cfg_interval", "cfg_norm_threshold"):
+            if getattr(given, name) != getattr(plain, name):
+                yield f"{name} has no effect at cfg scale 1, where nothing is guided"
+    if given.sigma_min is not None and not run.sampler.to_sigma_min:
+        yield f"sigma_min has no effect with {run.options.sampler}, which goes to 0"
+    if given.headroom_seconds != GenerateOptions.headroom_seconds and not model.mask_padding_attention:
+        yield "headroom_seconds has no effect on this model, which always makes its whole window"
 
 
 def takes_inpainting(model: AudioModel) -> bool:

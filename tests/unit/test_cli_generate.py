@@ -1,6 +1,7 @@
 """``generate.py`` as a user meets it: files, names, streams, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from stable_audio_mlx import audio
+from stable_audio_mlx.cli.common import run
 from stable_audio_mlx.cli.generate import main, slug
 
 from . import checkpoints
@@ -103,6 +105,10 @@ def test_verbose_tells_times_and_memory(go):
         (("--inpaint", "1", "2"), 2, "inpaint"),
         (("--condition", "bpm"), 2, "NAME=VALUE"),
         (("--cfg-interval", "0.9", "0.1"), 2, "cfg_interval"),
+        (("--seconds", "nan"), 2, "a number above 0"),
+        (("--seed", str(2**70)), 2, "2**64 - 1"),
+        (("--seed", "4", "4", "--output", "a.wav"), 2, "given twice"),
+        (("--condition", "bpm=3"), 2, "reads no 'bpm', only seconds_total"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(go, arguments, code, what):
@@ -114,6 +120,67 @@ def test_bad_input_is_one_line_and_an_exit_code(go, arguments, code, what):
 def test_bad_options_are_found_before_the_model_is_looked_for(go):
     assert go("--seconds", "-1", model="/no/such/model")[0] == 2
     assert go("-p", "x", model="/no/such/model")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("--sec", "3"), "unrecognized arguments: --sec 3; did you mean --seconds?"),
+        (("--qqq",), "--help"),
+        (("--steps", "x"), "invalid int value: 'x'"),
+    ],
+)
+def test_usage_errors_are_one_line(go, capsys, arguments, what):
+    with pytest.raises(SystemExit) as stopped:
+        go("-p", "x", *arguments)
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and what in told and len(told.splitlines()) == 1
+
+
+def test_options_without_effect_are_told(go):
+    _, _, err = go("-p", "x", "--cfg-scale", 1, "--cfg-rescale", 0.5, "--sigma-min", 0.1, "--headroom-seconds", 0)
+    for name in ("cfg_rescale", "sigma_min", "headroom_seconds"):
+        assert f"{name} has no effect" in err
+    assert "no effect" not in go("-p", "x", "--cfg-scale", 3, "--cfg-rescale", 0.5)[2]
+
+
+def shell(model, redirection: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """The command in a shell, four sounds with a name that is no ASCII."""
+    command = f'"{sys.executable}" {ROOT}/generate.py -m {model} --steps 1 -p x --seed 1 2 -o ö.wav'
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        ["bash", "-c", f"{command} {redirection}"], cwd=folder, capture_output=True, env=environment, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [
+        ("2>&-", 0, b""),
+        (">&-", 0, b"seed"),
+        ("2>/dev/full", 0, b""),
+        ("> >(true)", 0, b"seed"),
+        (">/dev/full", 1, b"error: standard output: No space left on device"),
+    ],
+)
+def test_sounds_are_written_whatever_becomes_of_the_streams(model, tmp_path, redirection, code, told):
+    done = shell(model, redirection, tmp_path)
+    assert done.returncode == code and told in done.stderr and b"Traceback" not in done.stderr
+    assert b"seed" not in done.stdout
+    names = sorted(f.name for f in tmp_path.iterdir())
+    assert names == (["ö-1.wav", "ö-2.wav"] if code == 0 else ["ö-1.wav"])
+
+
+def test_paths_leave_as_the_bytes_on_disk(model, tmp_path):
+    done = shell(model, "", tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and done.stdout.split() == ["ö-1.wav".encode(), "ö-2.wav".encode()]
+
+
+def test_an_interrupt_while_mlx_loads(capsys):
+    def command():
+        raise ImportError("while initializing the extension") from KeyboardInterrupt()
+
+    assert run(command) == 130 and capsys.readouterr().err == "interrupted\n"
 
 
 def test_slug():

@@ -65,7 +65,7 @@ def test_names():
     for name, message in (
         ("stable-audio-open-smal", "did you mean stable-audio-open-small"),
         ("qqqq", "known: stable-audio-open-small"),
-        ("./nowhere/model", "neither a folder"),
+        ("./nowhere/model", "no such folder or file"),
     ):
         with pytest.raises(WeightsError, match=message):
             hub.find_model(name, download=False)

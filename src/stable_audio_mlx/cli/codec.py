@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, OptionError
 from ..files import check_output
-from .common import DTYPES, default_model, free_paths, is_folder, note, progress
+from .common import DTYPES, Parser, default_model, free_paths, is_folder, note, progress
 
 if TYPE_CHECKING:
     from ..codec import AutoencoderModel
@@ -19,7 +19,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 weights, 4 input, 5 the result is broken
 
 def parser(name: str, description: str, files: str, output: str, result: str = "Only the paths") -> Any:
     """A parser with the options of all three commands."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         f"stable-audio-mlx {name}",
         description=description,
         epilog=EPILOG.format(result),

@@ -1,10 +1,14 @@
 """What every command shares: errors as one line and an exit code, streams, names of files."""
 
+import argparse
+import contextlib
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import StableAudioError, WeightsError
 from ..files import SOUNDS, check_output
@@ -13,36 +17,79 @@ OUTPUT = "output"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, but a usage error is one line that says what would be right."""
+
+    def error(self, message: str) -> NoReturn:
+        import difflib
+
+        *_, rest = message.partition("unrecognized arguments: ")
+        word, options = (rest.split() or [""])[0], list(self._option_string_actions)
+        close = [o for o in options if len(word) > 2 and o.startswith(word)] or difflib.get_close_matches(word, options)
+        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is"
+        self.exit(2, f"error: {message}; {hint}\n")
+
+
 def run(command: Callable[[], int | None]) -> int:
     """Run ``command`` and return the process's exit code: 0 ok, 1 to 5 failures (``errors``), 130 interrupted."""
+    prepare_streams()
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
     except StableAudioError as error:
-        print(f"error: {error}", file=sys.stderr)
+        note(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        note("interrupted")
+        return 130
+    except ImportError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # MLX tells an interrupt while it loads like this
+            raise
+        note("interrupted")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        forget_stdout()
         return 1
     except MemoryError:
-        print("error: not enough memory; try a shorter clip or a smaller model", file=sys.stderr)
+        note("error: not enough memory; try a shorter clip or a smaller model")
         return 1
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"error: {what}", file=sys.stderr)
+        note(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
         return 1
+
+
+def prepare_streams() -> None:
+    """Paths leave as the bytes they are on disk, whatever the terminal's encoding; a closed stream swallows all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
 
 
 def note(text: str) -> None:
-    """Tell the user something that is no result."""
-    print(text, file=sys.stderr)
+    """Tell the user something that is no result; where nobody can be told, the work goes on."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def show(record: dict[str, Any], text: object, as_json: bool) -> None:
-    """One result on stdout: its text, or its record as a line of JSON."""
-    print(json.dumps(record, ensure_ascii=False) if as_json else text, flush=True)
+    """One result on stdout: its text, or its record as a line of JSON.
+
+    When the reader has gone (``| head``), the files that are still to come are written all the same.
+    """
+    try:
+        print(json.dumps(record, ensure_ascii=False) if as_json else text, flush=True)
+    except BrokenPipeError:
+        forget_stdout()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def forget_stdout() -> None:
+    """Send what is still to be said on stdout nowhere, since its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress(total: int | None, unit: str, leave: bool = False) -> Any:

@@ -4,14 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import DTYPES, ProgressBar, note, run, size_text
+from .common import DTYPES, Parser, ProgressBar, note, run, size_text
 
 DESCRIPTION = "Convert a Stable Audio checkpoint (PyTorch layout) for this program."
 SOURCE_HELP = "known name, Hugging Face id owner/name, checkpoint folder, or one weights file with its config beside it"
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser("convert.py", description=DESCRIPTION, epilog="known names: see docs/weights.md")
+    p = Parser("convert.py", description=DESCRIPTION, epilog="known names: see docs/weights.md")
     p.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: model/NAME")
     p.add_argument(

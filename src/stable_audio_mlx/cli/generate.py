@@ -12,7 +12,7 @@ from ..errors import OptionError
 from ..files import SOUNDS, check_output
 from ..options import GenerateOptions, batch_length
 from ..options import seeds as choose_seeds
-from .common import DTYPES, default_model, free_paths, is_folder, note, progress, run, save, show
+from .common import DTYPES, Parser, default_model, free_paths, is_folder, note, progress, run, save, show
 from .lora import file_and_strength
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 weights, 4 input audio, 5 the result is 
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         "generate.py",
         description="Text in, sound out. What is not given is the model's own.",
         epilog=EPILOG,
@@ -138,6 +138,8 @@ def output_paths(arguments: argparse.Namespace, seeds: list[int]) -> list[Path]:
         stem = slug(arguments.prompt or "sound")
         return free_paths(given, [f"{stem}-{seed}.wav" for seed in seeds])
     path = Path(given)
+    if len(set(seeds)) < len(seeds):
+        raise OptionError(f"seed: {given} would be written twice, since a seed is given twice; leave one out")
     paths = [path] if len(seeds) == 1 else [path.with_name(f"{path.stem}-{seed}{path.suffix}") for seed in seeds]
     return [check_output(p, arguments.overwrite) for p in paths]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from .common import DTYPES, ProgressBar, note, run, show
+from .common import DTYPES, Parser, ProgressBar, note, run, show
 
 if TYPE_CHECKING:
     from ..lora.adapter import Adapter
@@ -16,7 +16,7 @@ FILE_HELP = "a .safetensors file or a PEFT folder; strength 1 is as trained, 0 i
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser("stable-audio-mlx lora", description=DESCRIPTION, allow_abbrev=False)
+    p = Parser("stable-audio-mlx lora", description=DESCRIPTION, allow_abbrev=False)
     commands = p.add_subparsers(dest="name", metavar="info|fuse|convert", required=True)
     parsers = [info_parser(commands), fuse_parser(commands), convert_parser(commands)]
     p.epilog = "\n".join(one.format_usage().removeprefix("usage: ").replace("\n" + " " * 7, "\n") for one in parsers)

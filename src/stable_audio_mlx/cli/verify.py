@@ -2,11 +2,11 @@
 
 import argparse
 
-from .common import ProgressBar, note, run, size_text
+from .common import Parser, ProgressBar, note, run, size_text
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         "stable-audio-mlx verify",
         description="Check a converted model: hashes, counts, statistics. Exit code 3: wrong.",
     )
@@ -37,6 +37,6 @@ def verify(name: str) -> int:
     for problem in report.problems:
         note(f"wrong: {problem}")
     if report.problems:
-        raise WeightsError(f"{report.name}: {len(report.problems)} things are wrong; convert it again with --overwrite")
+        raise WeightsError(f"{report.name}: the model is not as it was converted; convert it again with --overwrite")
     print("ok")
     return 0

@@ -98,6 +98,11 @@ class Conditioner(nn.Module):
         """The ids that need a text source: an encoder (t5, t5gemma) or a tokenizer (lut)."""
         return [name for name, c in self.conditioners.items() if isinstance(c, TEXT_CONDITIONERS)]
 
+    @property
+    def keys_of_a_clip(self) -> list[str]:
+        """What a clip's metadata may hold: the ids, and the names that stand in for them."""
+        return list(dict.fromkeys([*self.conditioners, *self._default_keys.values()]))
+
     def width(self, name: str) -> int:
         return self.conditioners[name].cfg.output_dim
 

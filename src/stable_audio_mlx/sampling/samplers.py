@@ -27,14 +27,16 @@ class Levels:
 class Sampler:
     """``schedule(levels)`` gives the noise levels, ``mix(signal, noise, level)`` the start, ``solve`` the generator.
 
-    ``draws`` tells whether the solver needs fresh noise at each step but the last, ``rounds(steps)`` how often it
-    yields (None: not known before), ``times(levels)`` at which t, most of them at least, it asks for the velocity.
+    ``draws`` tells whether the solver needs fresh noise at each step but the last, ``to_sigma_min`` whether its
+    schedule has a least sigma, ``rounds(steps)`` how often it yields (None: not known before), ``times(levels)`` at
+    which t, most of them at least, it asks for the velocity.
     """
 
     solve: Callable[..., Iterator[mx.array]]
     schedule: Callable[[Levels], list[float]]
     mix: Callable[[mx.array | None, mx.array, float], mx.array]
     draws: bool = False
+    to_sigma_min: bool = False
     rounds: Callable[[int], int | None] = lambda steps: steps
     times: Callable[[list[float]], list[float]] = lambda levels: levels[:-1]
 
@@ -87,7 +89,14 @@ def _karras(solve: Callable, schedule=_polyexponential, **options) -> Sampler:
     def run(velocity, x: mx.array, levels: list[float], noise: Noise) -> Iterator[mx.array]:
         return solve(karras.denoiser(velocity), x, levels, noise)
 
-    return Sampler(run, schedule, mix_karras, times=lambda levels: list(map(karras.time, levels[:-1])), **options)
+    return Sampler(
+        run,
+        schedule,
+        mix_karras,
+        times=lambda levels: list(map(karras.time, levels[:-1])),
+        to_sigma_min=True,
+        **options,
+    )
 
 
 FLOW = {

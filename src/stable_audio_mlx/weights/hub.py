@@ -92,6 +92,8 @@ def is_repository(name: str) -> bool:
 
 
 def unknown(name: str) -> WeightsError:
+    if name.startswith((".", "~", "/")):
+        return WeightsError(f"{name}: no such folder or file; look at its path, or give a known name or owner/name")
     close = difflib.get_close_matches(name, [*registry.KNOWN, *registry.ALIASES, EMBEDDED], 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(registry.KNOWN)}"
     return WeightsError(
