@@ -124,7 +124,7 @@ def test_comparison_takes_turns_and_reports_the_missing():
 
 
 def test_commands_explain_themselves():
-    for module in ("run", "make_checkpoint"):
+    for module in ("run", "codec", "make_checkpoint"):
         command = [sys.executable, "-m", f"benchmarks.{module}", "--help"]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert result.returncode == 0 and "usage: python -m benchmarks" in result.stdout
