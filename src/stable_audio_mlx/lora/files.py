@@ -14,7 +14,6 @@ from .patterns import chosen
 from .tensors import grouped
 
 STATE = ("lora_dropout_mask", "lora_strength")  # a trainer's own, nothing of the weights
-FORMATS = ("native", "peft")
 
 
 def weights_file(path: str | Path) -> Path:

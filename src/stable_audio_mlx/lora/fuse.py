@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ import mlx.core as mx
 import numpy as np
 
 from .. import cpu
-from ..errors import OptionError, WeightsError
-from ..weights.convert import counted, describe_source, planned, write_text
-from ..weights.folder import Extra, Progress, sha256, write_folder
-from ..weights.quantize import BITS, GROUP
-from ..weights.source import DTYPES, ModelSource, open_model
+from ..errors import WeightsError
+from ..weights.convert import contents, describe_source, storage
+from ..weights.folder import Progress, sha256, write_folder
+from ..weights.source import ModelSource, open_model
 from .adapter import BASES, Adapter, Layer, singular_bases
 from .files import read_lora, write_lora
 from .stack import Fit, LoraStack, find_targets, fit
@@ -46,24 +44,14 @@ def fuse_model(
     if base.get("quantization"):
         raise WeightsError(f"{source.name}: quantised already; fuse into the model it was made from, with --quantize")
     dtype = dtype or str(base.get("dtype", "float32"))
-    if dtype not in DTYPES or quantize not in (None, *BITS):
-        raise OptionError(f"dtype {dtype!r} or quantize {quantize!r} is none of {', '.join(DTYPES)}; {BITS}")
-    stack, built = LoraStack(source), source.create()
+    stored, stack = storage(dtype, quantize), LoraStack(source)
     fits = [stack.add(path, strength) for path, strength in loras]
     stack.select()
-    parts = {}
-    for part in source.parts:
-        tensors, dit = stack.adapt(part, built[part], source.tensors(part, built[part])), part == "dit"
-        parts[part] = planned(tensors, built[part], dtype if dit else "float32", quantize if dit else None)
-    text = source.text_files(download)
-    extras: list[Extra] = [partial(write_text, text, dtype, quantize)] if text else []
-    if quantize:
-        extras.append(partial(counted, built.dit))
-    record = fused_record(source, output.name, stack.loras, progress) | {"dtype": dtype}
-    if quantize:
-        record["quantization"] = {"bits": quantize, "group_size": GROUP, "mode": "affine"}
-    config = source.config_text or (source.folder / "model_config.json").read_bytes()
-    made = write_folder(output, config, parts, record, extras=tuple(extras), overwrite=overwrite, progress=progress)
+    parts, extras = contents(source, source.text_files(download), dtype, quantize)
+    record = fused_record(source, output.name, stack.loras, progress) | stored
+    made = write_folder(
+        output, source.config_text, parts, record, extras=tuple(extras), overwrite=overwrite, progress=progress
+    )
     return made, fits
 
 

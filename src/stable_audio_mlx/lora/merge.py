@@ -67,10 +67,7 @@ class MergedTensor(Tensor):
         return np.array(self.merge(self.base.load(mx.float32)))
 
     def load(self, dtype: mx.Dtype | None = None) -> mx.array:
-        own = self.base.entries[-1].dtype
-        out = self.merge(self.base.load(mx.float32)).astype(
-            dtype or (getattr(mx, own) if own in ("float16", "bfloat16") else mx.float32)
-        )
+        out = self.merge(self.base.load(mx.float32)).astype(dtype or self.base.own_dtype)
         mx.eval(out)
         return out
 

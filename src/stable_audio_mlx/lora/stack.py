@@ -86,7 +86,7 @@ def fit(adapter: Adapter, targets: Mapping[str, Target], model: str) -> Fit:
         keys[key] = name
     if unknown or wrong:
         parts = [f"layers that the model does not have ({len(unknown)}): {summary(unknown)}"] * bool(unknown)
-        parts += [f"of another size ({len(wrong)}): {summary(wrong)}"] * bool(wrong)
+        parts += [f"of another size ({len(wrong)}): {summary(wrong[:3])}{', ...' * (len(wrong) > 3)}"] * bool(wrong)
         none = "is not for" if len(unknown) + len(wrong) == len(adapter.layers) else "does not fit"
         raise WeightsError(f"{adapter.path} {none} {model}: {'; '.join(parts)}")
     return Fit(adapter, keys, len(targets))
@@ -130,7 +130,7 @@ class LoraStack:
         """Of the LoRA added as number ``index`` (from 0), or of all.  OptionError when there is none."""
         strength = checked_strength(strength)
         if not self.loras or (index is not None and not -len(self.loras) <= index < len(self.loras)):
-            raise OptionError(f"set_lora_strength: there is no LoRA {'' if index is None else index}; load_lora first")
+            raise OptionError(f"set_lora_strength: there is no LoRA{'' if index is None else f' {index}'}; load_lora first")
         chosen = range(len(self.loras)) if index is None else [index % len(self.loras)]
         for i in chosen:
             self.loras[i] = (self.loras[i][0], strength)
@@ -190,7 +190,7 @@ def lora_effective_weights(
     lost = [key for key in keys if key not in targets]
     if lost:
         raise WeightsError(f"{source.name}: no weights that a LoRA could change: {summary(lost)}")
-    tensors = {part: stack.adapt(part, built[part], source.tensors(part, built[part])) for part in PARTS if built[part]}
+    tensors = {part: source.adapted(part, built[part]) for part in PARTS if built[part]}
     out = {}
     for key in keys:
         part, name, shape, turn = targets[key]

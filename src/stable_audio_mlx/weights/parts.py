@@ -13,6 +13,8 @@ class Parts:
     """``get`` reads a part, ``release`` gives its memory back, unless ``keep``."""
 
     def __init__(self, source: ModelSource, dtype: str = "auto", keep: bool = False):
+        if dtype not in ("auto", *DTYPES):
+            raise OptionError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
         self._source, self._dtype, self._keep = source, dtype, keep
         self._loaded: dict[tuple, Any] = {}
 

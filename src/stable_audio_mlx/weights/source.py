@@ -201,7 +201,7 @@ def open_converted(folder: Path) -> ConvertedModel:
     manifest, config = check_manifest(folder), read_json(folder / CONFIG)
     entries = {part: read_npz(folder / f"{part}.npz") for part in part_prefixes(config)}
     model = ConvertedModel(str(manifest.get("name") or folder.resolve().name), folder, config, entries, folder)
-    model.manifest = manifest
+    model.manifest, model.config_text = manifest, (folder / CONFIG).read_bytes()
     return model
 
 
