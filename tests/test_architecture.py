@@ -48,6 +48,10 @@ def imports(path: Path):
             yield from (a.name for a in node.names)
 
 
+def test_every_room_has_a_row():
+    assert {room(path) for path in FILES} <= {*ROW, "__init__", "__main__"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
 def test_imports_point_one_way(path):
     here = room(path)

@@ -202,7 +202,7 @@ def test_a_config_that_does_not_fit_the_weights(model):
 
 def test_reading_does_not_trip_mlx_at_exit(model):
     code = (
-        "import sys; from stable_audio_mlx.weights import open_model; s = open_model(sys.argv[1]);"
+        "import sys; from stable_audio_mlx.weights.source import open_model; s = open_model(sys.argv[1]);"
         "m = s.load('autoencoder', s.create().autoencoder); print(m.decoder.layers[0].weight.sum().item())"
     )
     command = [sys.executable, "-c", code, str(model[0])]

@@ -5,7 +5,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from .source import ModelSource
+from .source import ModelSource, target_dtype
 from .text import TextEncoder
 
 
@@ -13,8 +13,7 @@ class Parts:
     """``get`` reads a part, ``release`` gives its memory back, unless ``keep``."""
 
     def __init__(self, source: ModelSource, dtype: str = "auto", keep: bool = False):
-        if dtype not in ("auto", *DTYPES):
-            raise OptionError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+        target_dtype("", dtype)  # refused now, not after the first phase
         self._source, self._dtype, self._keep = source, dtype, keep
         self._loaded: dict[tuple, Any] = {}
 

@@ -94,7 +94,7 @@ class ModelSource:
         stays so but on the CPU.  Peak memory is one tensor above the result.  WeightsError for what does not fit or is
         damaged.
         """
-        target = self._target(part, dtype)
+        target = target_dtype(part, dtype)
         tensors = self.adapted(part, module)
         load_into(module, {n: t for n, t in tensors.items() if only is None or n.partition(".")[0] in only}, target)
         return module
@@ -103,15 +103,7 @@ class ModelSource:
         """Read these parameters of a loaded module again, as ``adapt`` would have them now."""
         plain = getattr(self.create(), part)  # the loaded one may have quantised layers by now
         tensors = self.adapted(part, plain)
-        read_again(module, {name: tensors[name] for name in names}, self._target(part, dtype))
-
-    @staticmethod
-    def _target(part: str, dtype: str) -> mx.Dtype | None:
-        if dtype == "auto":
-            return None if part == "dit" and mx.default_device() != mx.cpu else mx.float32
-        if dtype not in DTYPES:
-            raise OptionError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
-        return DTYPES[dtype]
+        read_again(module, {name: tensors[name] for name in names}, target_dtype(part, dtype))
 
     def text_files(self, download: bool = True) -> TextFiles | None:
         """The text encoder's files, if need be from the public repository that the config names.
@@ -125,6 +117,15 @@ class ModelSource:
         if files.tokenizer is None and files.config is None and item["type"] != "lut":
             return find_text(hub.text_folder(item, self.folder, download))
         return files
+
+
+def target_dtype(part: str, dtype: str) -> mx.Dtype | None:
+    """What a part is computed in, None for the file's own; OptionError for a ``dtype`` that ``load`` does not know."""
+    if dtype == "auto":
+        return None if part == "dit" and mx.default_device() != mx.cpu else mx.float32
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
 
 
 class ConvertedModel(ModelSource):
