@@ -2,6 +2,7 @@
 
 import io
 import math
+import numbers
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,10 @@ def probe(path: str | Path) -> tuple[int, int]:
 
 def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
     """``audio`` (C, L) or (L,), of NumPy, MLX or nested lists, as float32 (C, L); AudioError if it cannot be sound."""
-    array = np.asarray(audio, dtype=np.float32)
+    try:
+        array = np.asarray(audio, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise AudioError(f"{where}: not an array of numbers") from None
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2:
@@ -65,8 +69,8 @@ def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:
         raise AudioError(f"{where}: {array.shape[0]} channels, the most is {MAX_CHANNELS}; is it (samples, channels)?")
     if not np.isfinite(array).all():
         raise AudioError(f"{where}: holds values that are not finite (NaN or infinity)")
-    if not 1 <= rate <= 1_000_000:
-        raise AudioError(f"{where}: a sample rate of {rate:g} Hz cannot be used")
+    if not isinstance(rate, numbers.Real) or not 1 <= rate <= 1_000_000:
+        raise AudioError(f"{where}: a sample rate of {rate} Hz cannot be used")
     return array
 
 

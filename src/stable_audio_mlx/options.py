@@ -70,10 +70,12 @@ class GenerateOptions:
         for value in as_list(self.seed):
             require("seed", whole(value, -1, 2**64 - 1), "must be a whole number from 0 to 2**64 - 1", value)
         for item in self.lora or ():
-            pair = isinstance(item, list | tuple) and len(item) == 2
-            good = pair and isinstance(item[0], str | PathLike) and number(item[1])
+            good = pair(item) and isinstance(item[0], str | PathLike) and number(item[1])
             require("lora", good, "must be (file, strength)", item)
+        require("sampler", self.sampler is None or isinstance(self.sampler, str), "must be a name", self.sampler)
+        require("conditions", isinstance(self.conditions or {}, Mapping), "must be {id: value}", self.conditions)
         self._check_levels()
+        self._check_arrays()
         self._check_sources()
 
     def _check_levels(self) -> None:
@@ -82,14 +84,26 @@ class GenerateOptions:
             require(name, value is None or (number(value) and value > 0), "must be a number above 0", value)
         if self.sigma_min and self.sigma_max:
             require("sigma_min", self.sigma_min < self.sigma_max, "must be below sigma_max", self.sigma_min)
-        low, high = self.cfg_interval
-        require("cfg_interval", number(low) and number(high) and low <= high, "must be (low, high)", self.cfg_interval)
+        interval = self.cfg_interval
+        good = pair(interval) and all(map(number, interval)) and interval[0] <= interval[1]
+        require("cfg_interval", good, "must be (low, high)", interval)
         if self.sigmas is not None:
-            levels = list(self.sigmas)
+            levels = self.sigmas if isinstance(self.sigmas, list | tuple) else []
             pairs = list(zip(levels, levels[1:], strict=False))
             falling = bool(pairs) and all(number(a) and number(b) and a > b >= 0 for a, b in pairs)
             require("sigmas", falling, "must be at least two falling levels, none negative", levels)
             require("steps", self.steps in (None, len(levels) - 1), f"but sigmas has {len(levels)} levels", self.steps)
+
+    def _check_arrays(self) -> None:
+        for name in ("init_audio", "inpaint_audio"):
+            if (value := getattr(self, name)) is not None and not pair(value):
+                raise OptionError(
+                    f"{name}: must be (array (channels, samples), sample rate), not {type(value).__name__}"
+                )
+        if self.noise is not None and len(getattr(self.noise, "shape", ())) != 3:
+            raise OptionError("noise: must be an array (batch, latent channels, frames)")
+        if self.step_noise is not None and not isinstance(self.step_noise, list | tuple):
+            raise OptionError(f"step_noise: must be a list of arrays, not {type(self.step_noise).__name__}")
 
     def _check_sources(self) -> None:
         source = self.inpaint_audio or self.init_audio
@@ -98,9 +112,9 @@ class GenerateOptions:
             raise OptionError("inpaint_audio needs inpaint, the (start, end) in seconds of what to make anew")
         if self.init_noise_level is not None and self.init_audio is None:
             raise OptionError("init_noise_level needs init_audio: the sound to vary")
-        for start, end in self.inpaint or ():
-            good = number(start) and number(end) and 0 <= start < end
-            require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", (start, end))
+        for item in self.inpaint or ():
+            good = pair(item) and all(map(number, item)) and 0 <= item[0] < item[1]
+            require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", item)
 
 
 @dataclass(frozen=True)
@@ -231,6 +245,10 @@ def as_list(value: Any) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
 def number(value: Any) -> bool:

@@ -87,6 +87,8 @@ def test_a_truncated_wav_is_read_as_far_as_it_goes(tmp_path):
         (np.zeros((44100, 2)), RATE, "samples, channels"),
         (np.array([np.inf]), RATE, "finite"),
         (np.zeros((2, 10)), 0, "sample rate"),
+        (np.zeros((2, 10)), "44100", "sample rate"),
+        ([["a"]], RATE, "not an array of numbers"),
     ],
 )
 def test_unusable_arrays(array, rate, what):

@@ -107,6 +107,11 @@ def test_given_noise(pipe):
         pipe.generate(noise=noise[0][..., 1:], **run)
 
 
+def test_an_unknown_dtype_is_refused_at_once(folder):
+    with pytest.raises(OptionError, match="'int8' is not one of auto, float32"):
+        StableAudioPipeline.from_pretrained(folder, dtype="int8")
+
+
 def test_events(pipe):
     events = list(
         pipe.steps(GenerateOptions("words", negative_prompt="others", seconds=2, steps=3, cfg_scale=1.0, seed=4))

@@ -130,7 +130,9 @@ class LoraStack:
         """Of the LoRA added as number ``index`` (from 0), or of all.  OptionError when there is none."""
         strength = checked_strength(strength)
         if not self.loras or (index is not None and not -len(self.loras) <= index < len(self.loras)):
-            raise OptionError(f"set_lora_strength: there is no LoRA{'' if index is None else f' {index}'}; load_lora first")
+            raise OptionError(
+                f"set_lora_strength: there is no LoRA{'' if index is None else f' {index}'}; load_lora first"
+            )
         chosen = range(len(self.loras)) if index is None else [index % len(self.loras)]
         for i in chosen:
             self.loras[i] = (self.loras[i][0], strength)
