@@ -14,11 +14,8 @@ from . import cpu
 from .errors import AudioError, ConfigError, OptionError, SanityError
 from .memory import LOW, NORMAL, spending
 from .models.autoencoder import Autoencoder, Noise
-from .weights.parts import Parts
+from .weights.parts import DECODER, ENCODER, Parts
 from .weights.source import ModelSource, open_model
-
-ENCODER = ("encoder", "bottleneck", "pretransform")
-DECODER = ("decoder", "bottleneck", "pretransform")
 
 
 class AutoencoderModel:

@@ -31,7 +31,7 @@ class Event:
 class Clock:
     """Wall time of the phases of a run."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 

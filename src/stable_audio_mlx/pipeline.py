@@ -29,11 +29,10 @@ from .run import (
     without_effect,
 )
 from .sampling.inpaint import put_back
-from .weights.parts import Parts
+from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
 
 SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
-DECODER = ("decoder", "bottleneck", "pretransform")
 
 
 class StableAudioPipeline:

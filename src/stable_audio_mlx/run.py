@@ -19,9 +19,7 @@ from .sampling.guidance import SHARES, Guided, Keeping, network_calls
 from .sampling.inpaint import kept_frames
 from .sampling.noise import ClipNoise, GivenNoise
 from .sampling.samplers import Levels, Sampler, sampler_for
-from .weights.parts import Parts
-
-ENCODER = ("encoder", "bottleneck", "pretransform")
+from .weights.parts import ENCODER, Parts
 
 
 @dataclass(frozen=True)
@@ -164,13 +162,14 @@ def known_sounds(run: Run, model: AudioModel, parts: Parts) -> Known:
         if samples is None:
             return None
         latents = {}
-        for valid in set(run.window.valid):
+        for valid in dict.fromkeys(run.window.valid):
             z = mx.array(audio.fit_length(samples, valid * ratio).T[None])
             z = z if autoencoder is None else autoencoder.encode_tiled(z) / model.scale
             z = z[:, :valid]
             latents[valid] = mx.pad(z, [(0, 0), (0, frames - z.shape[1]), (0, 0)])
         mx.eval(latents)
-        return mx.concatenate([latents[v] for v in run.window.valid]) if len(latents) > 1 else latents[valid]
+        each = list(latents) if len(latents) == 1 else run.window.valid
+        return mx.concatenate([latents[valid] for valid in each])
 
     return Known(encode(init), encode(sound), None if keep is None else keep[..., None], sound)
 

@@ -9,6 +9,11 @@ from .source import ModelSource, target_dtype
 from .text import TextEncoder
 
 
+# What has to be read of an autoencoder to encode, and to decode.
+ENCODER = ("encoder", "bottleneck", "pretransform")
+DECODER = ("decoder", "bottleneck", "pretransform")
+
+
 class Parts:
     """``get`` reads a part, ``release`` gives its memory back, unless ``keep``."""
 
