@@ -107,6 +107,10 @@ def workshop(tmp_path_factory):
     for name, golden in (("same-s", "same_small"), ("same-l", "same_large"), (SMALL, "clips_sa3_small")):
         source = write_checkpoint(cases.load(golden), folder / f"{name}-source")
         convert_folder(source, folder / "models" / name)
+    for name, caption in (("clip1", "a pad"), ("clip2", "a drum")):
+        audio.write(folder / f"my_data/{name}.wav", 0.1 * rng.standard_normal((2, 9000)), 44100)
+        (folder / f"my_data/{name}.txt").write_text(caption)
+    (folder / "my_data/captions.csv").write_text("path,prompt\nclip1.wav,another pad\n")
     for name in ("drums", "room"):
         loras.write(folder / f"{name}.safetensors", "dora-rows", config=cases.load("clips_sa3_small").config)
     return folder
@@ -131,7 +135,7 @@ def test_python_examples_run(doc, workshop):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("doc", ["autoencoders.md", "lora.md"])
+@pytest.mark.parametrize("doc", ["autoencoders.md", "lora.md", "pre-encoding.md"])
 def test_commands_run(doc, workshop, monkeypatch, capsys):
     monkeypatch.chdir(workshop)
     monkeypatch.setenv("STABLE_AUDIO_MLX_HOME", str(workshop / "models"))

@@ -22,7 +22,7 @@ class AutoencoderModel:
     """An autoencoder, alone or from inside a diffusion model.  Arrays are channels first: (batch, channels, frames).
 
     Encoder and decoder are read from disk when they are first used.  ``downsampling_ratio`` is samples per latent;
-    ``discrete`` says whether latents have codes.
+    ``discrete`` says whether latents have codes; ``scale`` is what a whole model's config divides latents by.
     """
 
     def __init__(self, source: ModelSource, dtype: str = "auto", low_memory: bool = False):
@@ -35,7 +35,7 @@ class AutoencoderModel:
         self.latent_dim = model.autoencoder.latent_dim
         self.downsampling_ratio = model.autoencoder.downsampling_ratio
         self.in_channels, self.out_channels = model.autoencoder.in_channels, model.autoencoder.out_channels
-        self._scale, self.discrete = model.scale, model.autoencoder.discrete
+        self.scale, self.discrete = model.scale, model.autoencoder.discrete
         self._source, self._parts = source, Parts(source, dtype, keep=True)
 
     @classmethod
@@ -57,14 +57,17 @@ class AutoencoderModel:
         noise: Any = None,
         sample: bool = False,
         seed: int = 0,
+        batch_size: int = 1,
     ) -> mx.array:
         """Latents (B, latent_dim, T), float32, of a batch (B, C, L), a clip (C, L) or (L,), or a list of clips.
 
         ``sr``: their sample rate or rates, in Hz (default: the model's).  Shorter clips of a list end in silence.
         ``noise`` (B, latent_dim, T), or ``sample`` with ``seed``, draws from a VAE instead of giving its mean.
         ``chunked`` works on ``chunk_size`` latents that share ``overlap``, as stable-audio-tools does; memory is
-        bounded without it, too.  Raises AudioError, OptionError.
+        bounded without it, too.  ``batch_size`` clips are encoded at a time.  Raises AudioError, OptionError.
         """
+        if batch_size < 1:
+            raise OptionError(f"batch_size: {batch_size}, but it is at least 1")
         clips = self.prepare(audio, sr)
         shape = (len(clips), self.latent_dim, clips.shape[2] // self.downsampling_ratio)
         if sample and noise is None:
@@ -74,13 +77,14 @@ class AutoencoderModel:
         latents = []
         with spending(self._budget):
             model = self._load(ENCODER)
-            for i, clip in enumerate(clips):
-                x, own = self._inside(clip[None]), None if noise is None else self._inside(noise[i : i + 1])
+            for i in range(0, len(clips), batch_size):
+                x = self._inside(clips[i : i + batch_size])
+                own = None if noise is None else self._inside(noise[i : i + batch_size])
                 if chunked:
                     latents.append(model.encode_chunked(x, chunk_size, overlap, own))
                 else:
                     latents.append(model.encode_tiled(x, own))
-            return self._outside(latents) / self._scale
+            return self._outside(latents) / self.scale
 
     def decode(
         self, latents: Any, chunked: bool = False, chunk_size: int = 128, overlap: int = 32, noise: Any = None
@@ -90,7 +94,7 @@ class AutoencoderModel:
         ``noise``: what the reference adds at inference, {"bottleneck": (B, C, T), "tokens": (B, T, stride, width)}
         or the first of them; none by default.  ``chunked`` as in ``encode``.  Raises AudioError, OptionError.
         """
-        z = self._latents(latents, "latents") * np.float32(self._scale)
+        z = self._latents(latents, "latents") * np.float32(self.scale)
         clips = []
         with spending(self._budget):
             model = self._load(DECODER)

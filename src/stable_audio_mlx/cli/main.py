@@ -12,6 +12,7 @@ COMMANDS = {
     "encode": "sounds into latents or codes",
     "decode": "latents or codes into sounds",
     "roundtrip": "sounds through an autoencoder and back: what it loses",
+    "pre-encode": "a folder of sounds with captions into latents to train on",
     "verify": "check a converted model",
     "lora": "LoRA files: info, fuse into a model, convert",
 }
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else "--help"
     if name in COMMANDS:
-        return import_module(f".{name}", __package__).main(arguments[1:])
+        return import_module(f".{name.replace('-', '_')}", __package__).main(arguments[1:])
     if name in ("-h", "--help"):
         print("usage: stable-audio-mlx COMMAND [options]\n\ncommands (each has --help):")
         for command, text in COMMANDS.items():
