@@ -143,4 +143,6 @@ def floors_of(pipe: Any, options: Any, batch: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    from stable_audio_mlx.cli.common import run
+
+    sys.exit(run(lambda: print(json.dumps(measure(**json.loads(sys.argv[1]))))))

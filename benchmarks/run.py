@@ -34,21 +34,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     request = {"model": options.model, "batch": options.batch}
-    request |= {name: getattr(options, name) for name in ("seconds", "steps", "cfg") if getattr(options, name)}
+    request |= {n: v for n in ("seconds", "steps", "cfg") if (v := getattr(options, n)) is not None}
     result = child("measure", request)
-    if result is None:
-        return 1
     if options.compare:
         result["compare"] = child("compare", {"model": options.model, "batch": options.batch})
     print(json.dumps(result, indent=2) if options.json else table(result))
     return 0
 
 
-def child(module: str, request: dict[str, Any]) -> dict[str, Any] | None:
-    """The JSON that a fresh process prints: its memory is its own and nothing is loaded yet."""
+def child(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The JSON that a fresh process prints: its memory is its own and nothing is loaded yet.  Exits as it does."""
     command = [sys.executable, "-m", f"benchmarks.{module}", json.dumps(request | {"started": time.time()})]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    return json.loads(process.stdout) if process.returncode == 0 else None
+    if process.returncode:
+        sys.exit(process.returncode)
+    return json.loads(process.stdout)
 
 
 def table(result: dict[str, Any]) -> str:

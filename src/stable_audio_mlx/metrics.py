@@ -120,7 +120,7 @@ def si_sdr(reference: mx.array, estimate: mx.array) -> mx.array:
 class Distances:
     """``si_sdr_db``: mean over channels that are not silent, None if all are; ``stft``: mean over channels;
 
-    ``stft_sum_difference``: of left + right and left - right, for stereo.
+    ``stft_sum_difference``: of left + right and left - right, for stereo; without the one that is silent, as for mono.
     """
 
     si_sdr_db: float | None
@@ -136,7 +136,10 @@ def compare(reference: np.ndarray, estimate: np.ndarray) -> Distances:
         ratio = float(np.mean(np.array(si_sdr(mx.array(reference[heard]), mx.array(estimate[heard])))))
     distance, sides = STFTDistance(), None
     if len(reference) == 2:
-        sides = float(distance.measure(sum_difference(reference), sum_difference(estimate)).mean())
+        both = sum_difference(reference)
+        loud = np.ptp(both, axis=1) > 0  # a distance is relative to what is there
+        if loud.any():
+            sides = float(distance.measure(both[loud], sum_difference(estimate)[loud]).mean())
     return Distances(ratio, float(distance.measure(reference, estimate).mean()), sides)
 
 

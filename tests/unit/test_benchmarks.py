@@ -37,6 +37,13 @@ def test_operation_counts_of_the_published_models():
     assert floors.text_operations(make_checkpoint.T5_BASE, 16) == pytest.approx(2.727e9, rel=1e-3)
 
 
+def test_a_measurement_that_cannot_be_made_is_told_in_words(capfd):
+    with pytest.raises(SystemExit) as ended:
+        run.main(["--model", "nowhere"])
+    told = capfd.readouterr().err
+    assert ended.value.code == 3 and told.startswith("error: nowhere") and "Traceback" not in told
+
+
 def test_models_without_a_known_count_have_no_floor():
     config = make_checkpoint.read_config(SMALL)
     config["model"]["pretransform"]["config"]["decoder"]["type"] = "same"

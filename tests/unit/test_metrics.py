@@ -78,6 +78,12 @@ def test_compare_takes_silence_and_single_samples():
     assert metrics.compare(X[:1, :1], Y[:1, :1]).stft_sum_difference is None
 
 
+def test_mono_in_stereo_has_no_difference_to_be_far_from():
+    mono, near = np.stack([X[0], X[0]]), np.stack([X[0], X[0] + 1e-3 * Y[0]])
+    assert 0 < metrics.compare(mono, near).stft_sum_difference < 0.1
+    assert metrics.compare(0 * mono, near).stft_sum_difference is None
+
+
 def test_decibels_show_a_tone_where_it_is():
     tone = np.sin(2 * np.pi * np.arange(40_000) * 100 / 2048)[None].astype(np.float32)
     picture = metrics.decibels(tone, columns=7)
