@@ -85,9 +85,8 @@ class Attention(nn.Module):
     def heads(self, x: mx.array, parts: int) -> list[mx.array]:
         """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
         x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
-        if fast_forms():  # one copy for all heads: each of the operations that follow would make its own
-            x = mx.contiguous(x)
-        return [x[i] for i in range(parts)]
+        # On the CPU each of the operations that follow would make its own copy of a transposed view.
+        return [mx.contiguous(x[i]) if fast_forms() else x[i] for i in range(parts)]
 
     def side_by_side(self, pair: list[mx.array]) -> mx.array:
         """One or two (B, H, T, dim_heads) -> (B, streams * H, T, dim_heads)"""
