@@ -19,13 +19,15 @@ class Budget:
 
     cpu_tile: int  # bytes of the widest activation of a convolution's tile: a CPU core's cache is small,
     gpu_tile: int  # a GPU wants large kernels
+    least: int  # frames of such a tile at least: many times what a residual unit shares with its neighbours (27)
+    block: int  # latents that pass through a convolutional codec's lowest rates at once
     window: int  # latents of a transformer codec's tile, many times what neighbours share,
     piece: int  # and how many of them go through its blocks at once
     kept: int | None = None  # bytes of freed memory that MLX keeps; None: as the process has it
 
 
-NORMAL = Budget(cpu_tile=2 << 20, gpu_tile=64 << 20, window=512, piece=48)
-LOW = Budget(cpu_tile=1 << 20, gpu_tile=8 << 20, window=256, piece=16, kept=64 << 20)
+NORMAL = Budget(cpu_tile=2 << 20, gpu_tile=64 << 20, least=2048, block=256, window=512, piece=48)
+LOW = Budget(cpu_tile=1 << 20, gpu_tile=8 << 20, least=512, block=64, window=256, piece=16, kept=64 << 20)
 
 _current: ContextVar[Budget] = ContextVar("budget", default=NORMAL)
 

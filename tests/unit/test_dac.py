@@ -9,7 +9,6 @@ from mlx.utils import tree_flatten
 
 from stable_audio_mlx.config import build
 from stable_audio_mlx.errors import ConfigError
-from stable_audio_mlx.layers import tiling
 from stable_audio_mlx.memory import NORMAL, spending
 from stable_audio_mlx.models.dac import DACDecoder, DACEncoder
 
@@ -22,10 +21,8 @@ def network(cls, config):
 
 
 @pytest.mark.parametrize("cls, config, shape", [(DACEncoder, ENCODER, (1, 240, 2)), (DACDecoder, DECODER, (1, 30, 3))])
-def test_tiles_equal_the_whole(cls, config, shape, monkeypatch):
-    monkeypatch.setattr(tiling, "LEAST_TILE", 16)
-    monkeypatch.setattr(tiling, "BLOCK_LATENTS", 5)
-    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8)):
+def test_tiles_equal_the_whole(cls, config, shape):
+    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8, least=16, block=5)):
         model, x = network(cls, config), mx.random.normal(shape)
         parts = list(model.tiled(x))
     assert len(parts) > 1

@@ -9,7 +9,6 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from stable_audio_mlx.config import build
 from stable_audio_mlx.errors import ConfigError
-from stable_audio_mlx.layers import tiling
 from stable_audio_mlx.memory import NORMAL, spending
 from stable_audio_mlx.models.oobleck import OobleckDecoder, OobleckEncoder
 from stable_audio_mlx.weights.layout import rename
@@ -27,10 +26,8 @@ def randomised(name: str, shape: tuple[int, ...]) -> mx.array:
 
 
 @pytest.fixture
-def small_tiles(monkeypatch):
-    monkeypatch.setattr(tiling, "LEAST_TILE", 24)
-    monkeypatch.setattr(tiling, "BLOCK_LATENTS", 7)
-    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8)):
+def small_tiles():
+    with spending(replace(NORMAL, cpu_tile=1 << 8, gpu_tile=1 << 8, least=24, block=7)):
         yield
 
 

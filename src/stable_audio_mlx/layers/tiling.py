@@ -16,10 +16,6 @@ from ..cpu import fast_forms
 from ..memory import budget
 from .conv import Chain, ResidualUnit
 
-BLOCK_LATENTS = 256
-# Frames: many times what a residual unit shares with its neighbours (27), so that little is computed twice.
-LEAST_TILE = 2048
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -78,7 +74,7 @@ def decode_tiled(
     x: (B, T, C) -> (B, l, C') each
     """
     blocks = [tile_frames(width) for width in widths[1:]]
-    blocks[0] = max(blocks[0], BLOCK_LATENTS * strides[0])
+    blocks[0] = max(blocks[0], budget().block * strides[0])
     stages = stages_of(layers, strides, x.shape[1], blocks)
 
     def run(i: int, x: mx.array, offset: int, start: int, stop: int) -> Iterator[mx.array]:
@@ -104,7 +100,7 @@ def encode_tiled(
     x: (B, L, C) -> (B, t, C') each
     """
     blocks = [max(1, tile_frames(width) // stride) for width, stride in zip(widths[:-1], strides, strict=True)]
-    blocks[-1] = max(blocks[-1], BLOCK_LATENTS)
+    blocks[-1] = max(blocks[-1], budget().block)
     stages = stages_of(layers, strides, x.shape[1], blocks)
 
     def run(i: int, start: int, stop: int) -> Iterator[mx.array]:
@@ -124,7 +120,7 @@ def encode_tiled(
 def tile_frames(channels: int) -> int:
     """Frames of a tile whose activations have so many channels."""
     size = budget().cpu_tile if fast_forms() else budget().gpu_tile
-    return max(size // (4 * channels), LEAST_TILE)
+    return max(size // (4 * channels), budget().least)
 
 
 def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import mlx.core as mx
@@ -108,7 +109,7 @@ class Autoencoder(nn.Module):
     def decode_tiled(self, z: mx.array, noise: Noise = None) -> mx.array:
         """``decode`` in memory that does not depend on T.  z: (B, T, latent_dim) -> (B, L, C)"""
         h, options = self._hidden(z, noise)
-        y = evaluate(self.decoder, h, **options)
+        y = evaluate(self.decoder, h, h.shape[1] * math.prod(self.decoder.strides), **options)
         return self._clipped(y if self.pretransform is None else self.pretransform.decode_tiled(y))
 
     def latents_for(self, samples: int) -> int:
@@ -270,11 +271,22 @@ def check_fit(model: Autoencoder, path: str) -> None:
             )
 
 
-def evaluate(network: nn.Module, x: mx.array, **options: mx.array) -> mx.array:
-    """The network's output, evaluated; piece by piece where the network can.  x: (B, T, C) -> (B, T', C')"""
+def evaluate(network: nn.Module, x: mx.array, longest: int = 0, **options: mx.array) -> mx.array:
+    """The network's output, evaluated; piece by piece where the network can.  x: (B, T, C) -> (B, T', C')
+
+    ``longest``: what T' is at most; with it, a long output is in memory once and not also as pieces.
+    """
     tiled = getattr(network, "tiled", None)
-    parts = [network(x, **options)] if tiled is None else list(tiled(x, **options))
-    y = mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    parts = iter([network(x, **options)]) if tiled is None else tiled(x, **options)
+    y = next(parts)
+    if y.shape[1] < longest:
+        y, parts, end = mx.zeros((y.shape[0], longest, y.shape[2]), y.dtype), chain([y], parts), 0
+        for part in parts:
+            y[:, end : end + part.shape[1]] = part
+            mx.eval(y)
+            end += part.shape[1]
+        return y[:, :end]
+    y = mx.concatenate([y, *parts], axis=1)
     mx.eval(y)
     return y
 
