@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
+from ..cpu import can_fuse
 from ..errors import SanityError
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,7 @@ class Trainer:
             return value
 
         state = [self.model.state, self.optimizer.state]
-        fused = mx.default_device() == mx.gpu or shutil.which("g++")  # MLX's CPU back end fuses with the C++ compiler
-        return mx.compile(update, inputs=state, outputs=state) if fused else update
+        return mx.compile(update, inputs=state, outputs=state) if can_fuse() else update
 
     def run(self, batch: Callable[[int], tuple[mx.array, ...]], report: Callable[[int], None] | None = None) -> None:
         """Train to the end of the schedule; Ctrl-C saves first.  Raises SanityError when the loss is not finite."""
