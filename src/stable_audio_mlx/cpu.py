@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import mmap
 import os
+import shutil
 import struct
 import sys
 from functools import cache
@@ -45,8 +46,16 @@ def fast_forms() -> bool:
 
 
 @cache
+def can_fuse() -> bool:
+    """Whether ``mx.compile`` makes kernels here: on a GPU, on the CPU with a C++ compiler."""
+    import mlx.core as mx
+
+    return mx.default_device() != mx.cpu or shutil.which("g++") is not None
+
+
+@cache
 def setup() -> str:
-    """Prepare MLX for heavy work, once per process, and say in one line which BLAS it uses (for ``doctor``).
+    """Prepare MLX for heavy work, once per process, and say in one line which BLAS it uses.
 
     Called by the pipeline, the codec and training before the first computation; does nothing but on a Linux CPU.
     Never raises: a platform it does not know keeps MLX's own BLAS and the line says why.

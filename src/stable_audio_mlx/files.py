@@ -9,6 +9,7 @@ from pathlib import Path
 from .errors import OptionError
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+LATENTS, CODES = ".npy", ".npz"
 
 
 def check_output(path: str | Path, overwrite: bool = False, extensions: Sequence[str] = SOUNDS) -> Path:

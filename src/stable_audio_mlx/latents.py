@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from .errors import AudioError
-from .files import check_output, written_whole
+from .files import CODES, LATENTS, check_output, written_whole
 
-LATENTS, CODES = ".npy", ".npz"
 MAGIC = {LATENTS: b"\x93NUMPY", CODES: b"PK\x03\x04"}
 # What NumPy and the standard library's zip reader raise on damaged input.
 DAMAGED = (

@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import OptionError
+from ..files import CODES, LATENTS
 from . import codec
 from .common import run, show
-
-LATENTS, CODES = ".npy", ".npz"
 
 
 def parser() -> argparse.ArgumentParser:

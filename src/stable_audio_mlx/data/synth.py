@@ -62,13 +62,9 @@ def frequency(note: str, octave: int) -> float:
     return exact
 
 
-def render(sound: Sound) -> np.ndarray:
-    """The whole clip, (LENGTH, 2) float32.  Do not write into it: it is kept for the next call."""
-    return _rendered(sound)
-
-
 @cache
-def _rendered(sound: Sound) -> np.ndarray:
+def render(sound: Sound) -> np.ndarray:
+    """The whole clip, (LENGTH, 2) float32, read-only: it is kept for the next call."""
     clip = _stereo(HITS[sound.kind](LENGTH)) if sound.kind in HITS else MAKERS[sound.kind](sound)
     clip = (LEVELS.get(sound.kind, 0.6) * clip / np.abs(clip).max()).astype(np.float32)
     clip.flags.writeable = False

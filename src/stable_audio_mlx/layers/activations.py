@@ -5,7 +5,6 @@ differ from the exact functions by less than 5e-7 of the result's range and have
 """
 
 import math
-import shutil
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..cpu import fast_forms
+from ..cpu import can_fuse, fast_forms
 
 # tanh x = x P(x^2) / Q(x^2) for |x| < 7.9, after which it is 1 in float32; highest power first.
 TANH_LIMIT = 7.90531110763549805
@@ -62,8 +61,8 @@ def fast_tanh(x: mx.array) -> mx.array:
 
 @cache
 def fused(function: Callable) -> Callable:
-    """An elementwise function as one loop; on the CPU MLX needs a C++ compiler for that."""
-    return mx.compile(function, shapeless=True) if shutil.which("g++") else function
+    """An elementwise function as one loop, where MLX can do that."""
+    return mx.compile(function, shapeless=True) if can_fuse() else function
 
 
 @cache

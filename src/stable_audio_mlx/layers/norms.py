@@ -9,36 +9,40 @@ from .activations import tanh
 NAMES = {"gamma": "weight", "beta": "bias"}
 
 
-class LayerNorm(nn.LayerNorm):
-    """Layer norm whose bias (and scale) may be constants: kept in files, as in the checkpoints, but never trained."""
+class WithConstants(nn.Module):
+    """Mixin: parameters that are kept in files, as in the checkpoints, but never trained."""
+
+    def keep(self, constants: list[str]) -> None:
+        """These are constants from now on."""
+        self._constants = constants
+        self.freeze(keys=constants, recurse=False)
+
+    def unfreeze(
+        self, *, recurse: bool = True, keys: str | list[str] | None = None, strict: bool = False
+    ) -> "WithConstants":
+        super().unfreeze(recurse=recurse, keys=keys, strict=strict)
+        self.freeze(keys=self._constants, recurse=False)
+        return self
+
+
+class LayerNorm(WithConstants, nn.LayerNorm):
+    """Layer norm whose bias (and scale) may be constants."""
 
     NAMES = NAMES
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
-        self._constants = [*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])]
-        self.freeze(keys=self._constants, recurse=False)
-
-    def unfreeze(self, *args, **kwargs):
-        super().unfreeze(*args, **kwargs)
-        self.freeze(keys=self._constants, recurse=False)
-        return self
+        self.keep([*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])])
 
 
-class RMSNorm(nn.RMSNorm):
+class RMSNorm(WithConstants, nn.RMSNorm):
     """Root mean square norm; the scale may be a constant."""
 
     NAMES = NAMES
 
     def __init__(self, dim: int, eps: float = 1e-5, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
-        self._constants = ["weight"] if fix_scale else []
-        self.freeze(keys=self._constants, recurse=False)
-
-    def unfreeze(self, *args, **kwargs):
-        super().unfreeze(*args, **kwargs)
-        self.freeze(keys=self._constants, recurse=False)
-        return self
+        self.keep(["weight"] if fix_scale else [])
 
 
 class DynamicTanh(nn.Module):
