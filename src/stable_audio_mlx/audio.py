@@ -3,6 +3,7 @@
 import io
 import math
 import numbers
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ def read(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, in
 
     frames = -1 if seconds is None else math.ceil(seconds * rate)
     try:
-        data, rate = soundfile.read(str(path), frames=frames, dtype="float32", always_2d=True)
+        data, rate = soundfile.read(os.fsencode(path), frames=frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
     return check(data.T, rate, str(path)), rate
@@ -43,7 +44,7 @@ def probe(path: str | Path) -> tuple[int, int]:
     if not path.is_file():
         raise AudioError(f"{path}: {'is a folder' if path.exists() else 'no such audio file'}")
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))  # it cannot encode every name itself
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
     if info.frames == 0:

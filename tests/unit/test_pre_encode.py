@@ -1,5 +1,6 @@
 """``pre-encode`` as a user meets it: captions, latents and their metadata, going on, bad sounds, several processes."""
 
+import copy
 import json
 import math
 import os
@@ -185,6 +186,25 @@ def test_same_stems_and_hidden_files(go):
     assert sorted(items) == sorted([*LENGTHS, "a.flac"])
     assert items["a.flac"][1]["prompt"] == items["a.wav"][1]["prompt"] == "the sound a.wav"
     assert items["a.flac"][0].shape != items["a.wav"][0].shape
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are text")
+def test_names_that_are_no_text(go):
+    name = os.fsdecode(b"caf\xe9.wav")
+    shutil.copy("data/a.wav", f"data/{name}")
+    Path("data", name).with_suffix(".txt").write_text("a café")
+    assert go()[0] == 0 and stored()[name][1]["prompt"] == "a café"
+    assert go()[2] == ["out: 0 encoded, 5 finished before"]
+
+
+def test_latents_are_not_divided_by_the_scale_of_a_whole_model(go, tmp_path):
+    config = copy.deepcopy(checkpoints.DIFFUSION)
+    for scale in (1, 2):
+        config["model"]["pretransform"]["scale"] = scale
+        checkpoints.write(tmp_path / f"whole{scale}", config)
+        assert go(model=tmp_path / f"whole{scale}", output=f"out{scale}")[0] == 0
+    for name, (z, _) in stored("out1").items():
+        np.testing.assert_allclose(stored("out2")[name][0], z, atol=1e-6)
 
 
 def test_filelist(go):
