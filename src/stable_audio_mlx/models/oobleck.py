@@ -21,32 +21,28 @@ MAX_BLOCKS, MAX_WIDTH, MAX_STRIDE, MAX_RATIO = 16, 1 << 14, 256, 1 << 20
 
 
 @dataclass(frozen=True)
-class OobleckEncoderConfig:
-    """``c_mults`` and ``strides`` from the audio side to the latent side."""
+class OobleckConfig:
+    """What both have; ``c_mults`` and ``strides`` from the audio side to the latent side, also a decoder's."""
 
-    in_channels: int = 2
     channels: int = 128
     latent_dim: int = 32
     c_mults: tuple[int, ...] = (1, 2, 4, 8)
     strides: tuple[int, ...] = (2, 4, 8, 8)
     use_snake: bool = False
     antialias_activation: bool = False
+
+
+@dataclass(frozen=True)
+class OobleckEncoderConfig(OobleckConfig):
+    in_channels: int = 2
 
     def __post_init__(self):
         check_sizes(self.channels, self.c_mults, self.strides, (self.in_channels, self.latent_dim))
 
 
 @dataclass(frozen=True)
-class OobleckDecoderConfig:
-    """``c_mults`` and ``strides`` in the encoder's order; the decoder walks them backwards."""
-
+class OobleckDecoderConfig(OobleckConfig):
     out_channels: int = 2
-    channels: int = 128
-    latent_dim: int = 32
-    c_mults: tuple[int, ...] = (1, 2, 4, 8)
-    strides: tuple[int, ...] = (2, 4, 8, 8)
-    use_snake: bool = False
-    antialias_activation: bool = False
     use_nearest_upsample: bool = False
     final_tanh: bool = True
 

@@ -91,6 +91,13 @@ def dpmpp_2m(denoise: Denoiser, x: mx.array, sigmas: list[float], noise: Noise |
         yield x
 
 
+def _decay(x: mx.array, denoised: mx.array, s: float, s_next: float) -> tuple[mx.array, float, float]:
+    """First order of the SDE solvers without its noise: (x, step in log sigma, share of the estimate)."""
+    h = math.log(s / s_next)
+    gain = -math.expm1(-2 * h)
+    return math.exp(-2 * h) * x + gain * denoised, h, gain
+
+
 def dpmpp_2m_sde(denoise: Denoiser, x: mx.array, sigmas: list[float], noise: Noise) -> Iterator[mx.array]:
     """DPM-Solver++(2M) SDE, midpoint form, eta 1."""
     last, h_last = None, 0.0
@@ -99,9 +106,7 @@ def dpmpp_2m_sde(denoise: Denoiser, x: mx.array, sigmas: list[float], noise: Noi
         if s_next == 0:
             x = denoised
         else:
-            h = math.log(s / s_next)
-            gain = -math.expm1(-2 * h)
-            x = math.exp(-2 * h) * x + gain * denoised
+            x, h, gain = _decay(x, denoised, s, s_next)
             if last is not None:
                 x = x + (gain * h / (2 * h_last)) * (denoised - last)
             x = x + (s_next * math.sqrt(gain)) * noise()
@@ -117,9 +122,7 @@ def dpmpp_3m_sde(denoise: Denoiser, x: mx.array, sigmas: list[float], noise: Noi
         if s_next == 0:
             x = denoised
         else:
-            h = math.log(s / s_next)
-            gain = -math.expm1(-2 * h)
-            x = math.exp(-2 * h) * x + gain * denoised
+            x, h, gain = _decay(x, denoised, s, s_next)
             phi_2 = 1 - gain / (2 * h)
             if len(past) == 1:
                 (d1, h1), r0 = past[0], past[0][1] / h

@@ -8,7 +8,6 @@ import mlx.core as mx
 from .source import ModelSource, target_dtype
 from .text import TextEncoder
 
-
 # What has to be read of an autoencoder to encode, and to decode.
 ENCODER = ("encoder", "bottleneck", "pretransform")
 DECODER = ("decoder", "bottleneck", "pretransform")
