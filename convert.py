@@ -3,6 +3,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
-from stable_audio_mlx.cli.convert import main
+try:
+    from stable_audio_mlx.cli.convert import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # while Python was still reading files
+    sys.exit(130)
