@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..cpu import fast_forms
 from ..errors import OptionError
 from ..layers.banded import BandedSelfAttention
 from ..layers.blocks import Blocks
@@ -233,6 +234,8 @@ def evaluated(x: mx.array) -> mx.array:
     """``x`` computed now, without what it was cut from."""
     x = mx.contiguous(x)
     mx.eval(x)
+    if fast_forms():  # pieces of other sizes seldom fit what was freed, so it would only add up
+        mx.clear_cache()
     return x
 
 
