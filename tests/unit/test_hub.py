@@ -97,6 +97,8 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(404, error="RepoNotFound")
         if "/api/" in path and "no-such-revision" in path:
             return self.answer(404, error="RevisionNotFound")
+        if "login" in path:
+            return self.answer(200, b"<html>log in to this network</html>")
         if "broken" in path:
             return self.answer(500)
         if "/tree/" in path:
@@ -190,6 +192,15 @@ def test_every_failure_has_its_own_answer(tmp_path, small_hub):
         strict=True,
     ):
         assert all(word in answer for word in words), answer
+
+
+def test_networks_that_are_in_the_way(tmp_path, small_hub):
+    page = run(tmp_path, small_hub, "someone/login")
+    proxy = run(tmp_path, "https://huggingface.co", "someone/here", HTTPS_PROXY=small_hub, https_proxy=small_hub)
+    wrong = run(tmp_path, "https://huggingface.co:port", "someone/here")
+    for done, words in ((page, "login page"), (proxy, "the download failed"), (wrong, "no address")):
+        assert done.returncode == 3 and words in done.stderr and "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 2
 
 
 def test_offline_answers_at_once(tmp_path):

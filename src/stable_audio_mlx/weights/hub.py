@@ -6,6 +6,7 @@ the network is tried with one short connection first.
 
 import contextlib
 import difflib
+import json
 import os
 import socket
 import sys
@@ -151,6 +152,7 @@ def text_folder(item: dict[str, Any], beside: Path, download: bool) -> Path:
 
 def snapshot(repo: str, patterns: list[str], revision: str | None, local: bool) -> Path | None:
     """``snapshot_download``; with ``local``, None for what is not in the cache."""
+    hub_host()  # the import below would fail over a wrong address
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.utils import disable_progress_bars
@@ -191,7 +193,12 @@ def download_snapshot(repo: str, patterns: list[str], revision: str | None, know
         raise WeightsError(
             f"{repo}: the download did not start, the network or {hub_host()[0]} is not reachable.\n{later()}"
         ) from None
-    except (errors.HfHubHTTPError, OSError) as error:
+    except json.JSONDecodeError:
+        raise WeightsError(
+            f"{repo}: {hub_host()[0]} did not answer as a hub does.\n"
+            "Is there a login page of this network in between, or is HF_ENDPOINT wrong?"
+        ) from None
+    except errors.HfHubHTTPError.__bases__ as error:  # OSError, and whatever the HTTP library of its version raises
         if isinstance(error, OSError) and error.errno == 28:
             raise WeightsError(f"{repo}: the disk is full; HF_HOME=DIR puts downloads on another one.") from None
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
@@ -236,11 +243,14 @@ def ungated(known: registry.Known | None) -> str:
 
 def hub_host() -> tuple[str, int]:
     """Host and port that downloads go through: the hub's, or a proxy's where one is set."""
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    url = urllib.parse.urlsplit(endpoint)
-    if proxy := urllib.request.getproxies().get(url.scheme):
-        url = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    return url.hostname or "huggingface.co", url.port or (80 if url.scheme == "http" else 443)
+    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        url = urllib.parse.urlsplit(address)
+        if address := urllib.request.getproxies().get(url.scheme, ""):
+            url = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+        return url.hostname or "huggingface.co", url.port or (80 if url.scheme == "http" else 443)
+    except ValueError as error:
+        raise WeightsError(f"HF_ENDPOINT or the proxy is no address: {error}") from None
 
 
 def require_network(what: str, instead: str) -> None:
