@@ -33,10 +33,10 @@ class Spectrogram:
         window = np.hanning(size + 1)[:size]
         self.energy = float((window**2).sum())
         window /= np.sqrt(self.energy)
-        angle = 2 * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size
         self._window = mx.array(window.astype(np.float32))
         self._basis = None
         if size <= MATRIX_PRODUCT_LIMIT:
+            angle = 2 * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size
             basis = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
             self._basis = mx.array(basis.astype(np.float32))
 

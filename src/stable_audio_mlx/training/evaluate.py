@@ -16,22 +16,23 @@ import mlx.core as mx
 import numpy as np
 
 from ..data import captions, synth
-from ..metrics import si_sdr
+from ..metrics import Spectrogram, decibels, si_sdr
 from ..pipeline import StableAudioPipeline
 
-BANDS, HOP = 48, 441  # of the fingerprints: mel-like bands, samples between frames
+BANDS = 48  # of the fingerprints: mel-like
+HOP = synth.FRAME // 4  # samples; beats fall on whole frames
 log = logging.getLogger(__name__)
 
 
-def spectrogram(mono: np.ndarray, size: int = 2048, hop: int = HOP) -> np.ndarray:
-    """Magnitudes (F, size / 2 + 1) of Hann windows.  mono: (L,)"""
-    windows = np.lib.stride_tricks.sliding_window_view(mono, size)[::hop]
-    return np.abs(np.fft.rfft(windows * np.hanning(size), axis=1))
+def powers(clip: np.ndarray, size: int) -> np.ndarray:
+    """Power spectra (F, size / 2 + 1) of the mean of both channels, a window every ``HOP``.  clip: (L, 2)"""
+    mono = mx.array(clip.mean(axis=1, dtype=np.float32)[None])
+    return np.array(Spectrogram(size, HOP)(mono))[0]
 
 
 def fingerprint(clip: np.ndarray) -> np.ndarray:
     """What a clip (L, 2) sounds like: levels of bands over time, (F, BANDS)."""
-    power = spectrogram(clip.mean(axis=1)) ** 2
+    power = powers(clip, synth.FRAME)
     edges = np.geomspace(2, power.shape[1], BANDS + 1).astype(int)
     return np.stack([power[:, a : max(b, a + 1)].sum(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.5
 
@@ -70,10 +71,13 @@ def pitch(clip: np.ndarray, low: float = 55.0, high: float = 1100.0) -> float:
 
 def tempo(clip: np.ndarray) -> float:
     """Beats a minute of a pattern of eighth notes: half the rate of the median distance of onsets.  clip: (L, 2)"""
-    level = np.sqrt(spectrogram(clip.mean(axis=1), 512, HOP).sum(axis=1))
+    level = np.sqrt(np.sqrt(powers(clip, HOP)).sum(axis=1))
     rise = np.maximum(0, np.diff(level, prepend=0))
+    near = synth.SAMPLE_RATE // 12 // HOP  # a twelfth of a second: onsets are further apart
     onsets = [
-        i for i in range(len(rise)) if rise[i] > 0.15 * rise.max() and rise[i] == rise[max(0, i - 8) : i + 9].max()
+        i
+        for i in range(len(rise))
+        if rise[i] > 0.15 * rise.max() and rise[i] == rise[max(0, i - near) : i + near + 1].max()
     ]
     return 30 * synth.SAMPLE_RATE / HOP / float(np.median(np.diff(onsets))) if len(onsets) > 2 else float("nan")
 
@@ -136,9 +140,10 @@ def picture(clips: dict[str, np.ndarray], path: Path) -> None:
 
     figure = Figure(figsize=(1.5 * len(clips), 2.6), layout="constrained")
     for axes, (text, clip) in zip(figure.subplots(1, len(clips), sharey=True), clips.items(), strict=True):
-        level = 20 * np.log10(spectrogram(clip.mean(axis=1)).T + 1e-3)
-        frequency, time = np.fft.rfftfreq(2048, 1 / synth.SAMPLE_RATE), np.arange(level.shape[1]) * HOP
-        axes.pcolormesh(time / synth.SAMPLE_RATE, frequency, level, vmin=-40, vmax=40, cmap="magma", rasterized=True)
+        level = decibels(clip.T)
+        frequency = np.linspace(0, synth.SAMPLE_RATE / 2, level.shape[0])
+        time = np.linspace(0, len(clip) / synth.SAMPLE_RATE, level.shape[1])
+        axes.pcolormesh(time, frequency, level, vmin=-70, vmax=10, cmap="magma", rasterized=True)
         axes.set(title=text.replace(", ", ",\n"), yscale="log", ylim=(60, 16000))
         axes.title.set_fontsize(8)
         axes.tick_params(labelsize=7)
