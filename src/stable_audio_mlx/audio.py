@@ -166,4 +166,4 @@ def _write_with_libsndfile(path: Path, audio: np.ndarray, rate: int) -> None:
         soundfile.write(encoded, audio.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:
         raise OptionError(f"{path.suffix}: cannot hold this sound ({error.error_string.rstrip('.')})") from None
-    path.write_bytes(encoded.getbuffer())
+    path.write_bytes(encoded.getvalue())

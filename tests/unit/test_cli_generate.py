@@ -171,6 +171,14 @@ def test_sounds_are_written_whatever_becomes_of_the_streams(model, tmp_path, red
     assert names == (["ö-1.wav", "ö-2.wav"] if code == 0 else ["ö-1.wav"])
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_disk_that_takes_no_more(model, tmp_path, name):
+    command = f'ulimit -f 0; "{sys.executable}" {ROOT}/generate.py -m {model} --steps 1 -p x -o {name}'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.endswith(f"error: {name}: File too large\n")
+    assert not done.stdout and not list(tmp_path.iterdir())
+
+
 def test_paths_leave_as_the_bytes_on_disk(model, tmp_path):
     done = shell(model, "", tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and done.stdout.split() == ["ö-1.wav".encode(), "ö-2.wav".encode()]
