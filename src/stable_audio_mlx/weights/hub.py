@@ -6,6 +6,7 @@ the network is tried with one short connection first.
 
 import contextlib
 import difflib
+import errno
 import json
 import os
 import socket
@@ -174,6 +175,8 @@ def download_snapshot(repo: str, patterns: list[str], revision: str | None, know
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{repo}"
+    # OSError, and whatever the HTTP library of its version raises.
+    broken: tuple[Any, ...] = errors.HfHubHTTPError.__bases__
     try:
         found = snapshot(repo, patterns, revision, local=False)
     except errors.GatedRepoError:
@@ -198,8 +201,8 @@ def download_snapshot(repo: str, patterns: list[str], revision: str | None, know
             f"{repo}: {hub_host()[0]} did not answer as a hub does.\n"
             "Is there a login page of this network in between, or is HF_ENDPOINT wrong?"
         ) from None
-    except errors.HfHubHTTPError.__bases__ as error:  # OSError, and whatever the HTTP library of its version raises
-        if isinstance(error, OSError) and error.errno == 28:
+    except broken as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise WeightsError(f"{repo}: the disk is full; HF_HOME=DIR puts downloads on another one.") from None
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{repo}: the download failed ({reason}).\n{later()}") from None
