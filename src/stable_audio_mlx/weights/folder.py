@@ -148,7 +148,7 @@ def check_space(output: Path, need: int) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < need:
-        raise WeightsError(f"{output}: about {need / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free on this disk")
+        raise WeightsError(f"{output}: about {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this disk")
 
 
 def replace(finished: Path, output: Path) -> None:
