@@ -31,7 +31,7 @@ class BandedSelfAttention(SelfAttention):
             self.inner(q, k, v, first, last),
             *([self.edge(q, k, v, last, total)] if last < total else []),
         ]
-        return mx.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        return mx.concatenate(parts, axis=2)
 
     def edge(self, q: mx.array, k: mx.array, v: mx.array, start: int, stop: int) -> mx.array:
         """The queries [start, stop) in one piece."""

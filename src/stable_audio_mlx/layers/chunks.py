@@ -23,7 +23,7 @@ def join_chunks(
             y = mx.pad(y, [(0, 0), (0, max(0, (stop - start) * ratio - y.shape[1])), (0, 0)])
         kept.append(mx.contiguous(y[:, (first - start) * ratio : (last - start) * ratio]))
         mx.eval(kept[-1])
-    return mx.concatenate(kept, axis=1) if len(kept) > 1 else kept[0]
+    return mx.concatenate(kept, axis=1)
 
 
 def chunks(total: int, chunk_size: int, overlap: int, step: int = 1) -> Iterator[tuple[int, int, int, int]]:

@@ -227,7 +227,7 @@ def in_pieces(
         low, high = max(0, start - before), min(total, start + piece + after)
         y = function(x[(*lead, slice(low, high))])
         parts.append(evaluated(y[(*lead, slice(start - low, start - low + piece))]))
-    return mx.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+    return mx.concatenate(parts, axis=axis)
 
 
 def evaluated(x: mx.array) -> mx.array:
