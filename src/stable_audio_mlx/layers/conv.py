@@ -226,6 +226,6 @@ def lay_out_weights(module: nn.Module) -> None:
             order, back = (1, 2, 0), (2, 0, 1)
         else:
             continue
-        taps = mx.contiguous(child.weight.transpose(order))
-        child.weight = taps.transpose(back)
-        mx.eval(child.weight)
+        weight = mx.contiguous(child.weight.transpose(order)).transpose(back)
+        mx.eval(weight)  # before another thread can see it: MLX computes an array only in the thread that asked for it
+        child.weight = weight
