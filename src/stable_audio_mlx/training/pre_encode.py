@@ -19,6 +19,7 @@ from ..codec import AutoencoderModel
 from ..data.encoded import SOURCE, EncodedFolder
 from ..data.folder import Item, metadata
 from ..errors import AudioError, OptionError, SanityError, StableAudioError
+from ..weights.folder import sha256
 
 SILENT = 1e-3  # a peak of -60 dB
 MARGIN = 1.0  # seconds read beyond the crop, so that resampling does not know of it
@@ -205,7 +206,7 @@ class PreEncoding:
         """(audio (C, L) as it is encoded, computed metadata)"""
         rate, size = self.model.sample_rate, self.settings.sample_size
         samples, own_rate = sound.probe(item.path)
-        source = {"size": item.path.stat().st_size, "sha256": sha256(item.path)}
+        source = {"size": item.path.stat().st_size, "sha256": digest(item.path)}
         audio, _ = sound.read(item.path, size / rate + MARGIN)
         clip = sound.prepare(audio, own_rate, rate, self.model.in_channels, str(item.path))[:, :size].clip(-1, 1)
         if not clip.size or np.abs(clip).max() < SILENT:
@@ -229,7 +230,7 @@ class PreEncoding:
         if record is None or record.get("relpath") != item.name:
             return None
         source = record[SOURCE]
-        same = source.get("size") == item.path.stat().st_size and source.get("sha256") == sha256(item.path)
+        same = source.get("size") == item.path.stat().st_size and source.get("sha256") == digest(item.path)
         return record if same and all(key in record for key in COMPUTED) else None
 
     def _padded(self, clip: np.ndarray) -> np.ndarray:
@@ -272,13 +273,9 @@ def batches(pending: Sequence[Pending], size: int) -> list[list[Pending]]:
     return groups
 
 
-def sha256(path: Path) -> str:
-    """Of a file's content; AudioError if it cannot be read."""
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content; AudioError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
-    return digest.hexdigest()
