@@ -24,7 +24,6 @@ def parser(name: str, description: str, files: str, output: str, result: str = "
         description=description,
         epilog=EPILOG.format(result),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("files", nargs="+", metavar="FILE", help=files)

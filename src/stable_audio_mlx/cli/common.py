@@ -18,7 +18,10 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a usage error is one line that says what would be right."""
+    """argparse, but a usage error is one line that says what would be right, and no option may be cut short."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         import difflib

@@ -30,7 +30,6 @@ def parser() -> argparse.ArgumentParser:
         description="Text in, sound out. What is not given is the model's own.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("-p", "--prompt", metavar="TEXT", help="what to hear")

@@ -16,7 +16,7 @@ FILE_HELP = "a .safetensors file or a PEFT folder; strength 1 is as trained, 0 i
 
 
 def parser() -> argparse.ArgumentParser:
-    p = Parser("stable-audio-mlx lora", description=DESCRIPTION, allow_abbrev=False)
+    p = Parser("stable-audio-mlx lora", description=DESCRIPTION)
     commands = p.add_subparsers(dest="name", metavar="info|fuse|convert", required=True)
     parsers = [info_parser(commands), fuse_parser(commands), convert_parser(commands)]
     p.epilog = "\n".join(one.format_usage().removeprefix("usage: ").replace("\n" + " " * 7, "\n") for one in parsers)

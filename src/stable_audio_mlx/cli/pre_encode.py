@@ -25,7 +25,6 @@ def parser() -> argparse.ArgumentParser:
         description="A folder of sounds with captions into latents, as the trainer of Stable Audio 3 reads them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("-m", "--model", metavar="NAME|DIR", help="the autoencoder, or a model with one; default: the best in model/")
