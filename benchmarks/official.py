@@ -100,14 +100,13 @@ def peak(part: str, seconds: float, model: str, official: str, side: int) -> int
     """Bytes that this process needs at most to run one side."""
     from stable_audio_mlx.events import peak_memory
 
-    arms = PARTS[part](model, official, seconds)
-    run: Callable = arms[0] if side == 0 else arms[1][1]
-    run()
+    ours, (_, theirs), *_ = PARTS[part](model, official, seconds, alone=True)
+    (theirs if side else ours)()
     return peak_memory()
 
 
-def step_arms(model: str, official: str, seconds: float) -> list[Any]:
-    """One step of the transformer: ours, and (name, theirs)."""
+def step_arms(model: str, official: str, seconds: float, alone: bool = False) -> list[Any]:
+    """One step of the transformer: ours, and (name, theirs); ``alone``: only one of them will run."""
     import mlx.core as mx
 
     from stable_audio_mlx import cpu
@@ -119,13 +118,18 @@ def step_arms(model: str, official: str, seconds: float) -> list[Any]:
     mx.random.seed(0)
     x, cross, total = (mx.random.normal(shape) for shape in ((1, frames, 256), (1, TOKENS, 768), (1, 768)))
     mx.eval(x, cross, total)
-    theirs = module(official, "dit_mlx").DiT(T_lat=frames)
-    share(theirs, dict(flat(dit)), STEP_KEYS)
+
+    @cache
+    def theirs() -> Any:
+        model = module(official, "dit_mlx").DiT(T_lat=frames)
+        share(model, dict(flat(dit)), STEP_KEYS)
+        return model
 
     @cache
     def fixed() -> Any:
         """What is computed once per clip: the clock runs when it is there."""
-        conditioning = dit.condition(cross=cross, global_cond=total, local=mx.zeros((1, 1, LOCAL)), times=(LEVEL,))
+        local = mx.zeros((1, 1, LOCAL))
+        conditioning = dit.condition(cross=cross, global_cond=total, local=local, times=(LEVEL,), last=alone)
         mx.eval(conditioning)
         return conditioning
 
@@ -135,15 +139,18 @@ def step_arms(model: str, official: str, seconds: float) -> list[Any]:
         return y
 
     def theirs_run() -> mx.array:
-        y = theirs(x.swapaxes(1, 2), mx.array([LEVEL]), cross, total).swapaxes(1, 2)
+        y = theirs()(x.swapaxes(1, 2), mx.array([LEVEL]), cross, total).swapaxes(1, 2)
         mx.eval(y)
         return y
 
     return [ours_run, ("step", theirs_run)]
 
 
-def decode_arms(model: str, official: str, seconds: float) -> list[Any]:
-    """Latents to sound through SAME-S: ours, and (name, theirs) at the runtime's own chunks and at better ones."""
+def decode_arms(model: str, official: str, seconds: float, alone: bool = False) -> list[Any]:
+    """Latents to sound through SAME-S: ours, and (name, theirs) at the runtime's own chunks and at better ones.
+
+    Decoding takes nothing apart, whether a side runs ``alone`` or not.
+    """
     import mlx.core as mx
 
     from stable_audio_mlx import cpu

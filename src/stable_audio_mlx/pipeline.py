@@ -193,7 +193,7 @@ class StableAudioPipeline:
 
     def _sample(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Generator[Event, None, mx.array]:
         """-> latents (B, T, C), one event a step; nothing else waits for the device."""
-        velocity = velocity_of(run, known, conditions, self._model, self._parts.get("dit"))
+        velocity = velocity_of(run, known, conditions, self._model, *self._parts.take("dit"))
         start = run.sampler.mix(known.init, run.noise, run.levels[0])
         for step, x in enumerate(run.sampler.run(velocity, start, run.levels, run.draw), 1):
             mx.eval(x)

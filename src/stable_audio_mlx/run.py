@@ -217,16 +217,19 @@ def transformer_inputs(
 
 
 def velocity_of(
-    run: Run, known: Known, conditions: tuple[dict, dict | None], model: AudioModel, dit: DiT
+    run: Run, known: Known, conditions: tuple[dict, dict | None], model: AudioModel, dit: DiT, last: bool = False
 ) -> Guided | Keeping:
-    """The transformer with this run's conditions (positive, negative), guidance and what is to be kept."""
+    """The transformer with this run's conditions (positive, negative), guidance and what is to be kept.
+
+    ``last``: the transformer serves no other run.
+    """
     options, (positive, negative) = run.options, conditions
     cond, uncond = transformer_inputs(positive, run.window, known, model), None
     if options.cfg_scale != 1:
         other = None if negative is None else transformer_inputs(negative, run.window, known, model, negative=True)
         uncond = by_name(cond.unconditional(other))
     mask, shares = run.window.mask, SHARES[str(model.objective)]
-    single, pair = network_calls(dit, by_name(cond), uncond, mask, run.sampler.times(run.levels))
+    single, pair = network_calls(dit, by_name(cond), uncond, mask, run.sampler.times(run.levels), last)
     velocity = Guided(
         single,
         pair,

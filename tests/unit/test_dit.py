@@ -95,6 +95,27 @@ def test_nothing_that_is_fixed_is_computed_in_a_step():
     assert (model(x, 0.5, conditioning) == before).all().item()
 
 
+def test_the_last_clip_takes_the_weights_of_its_conditions_along():
+    model = build(TINY_SA3)
+    inputs, x = (randn(1, 6, 24), randn(1, 12), randn(1, 1, 5)), randn(1, 9, 4)
+    before = model(x, 0.5, model.condition(*inputs, times=[0.5]))
+    held = sum(p.size for _, p in tree_flatten(model.parameters()))
+    after = model(x, 0.5, model.condition(*inputs, times=[0.5], last=True))
+    assert (after == before).all().item()
+    given_back = {"cross_attn.to_kv", "to_local_embed"}
+    for block in model.blocks:
+        assert not any(key.startswith(tuple(given_back)) for key, _ in tree_flatten(block.parameters()))
+    assert sum(p.size for _, p in tree_flatten(model.parameters())) < 0.95 * held
+
+
+def test_conditions_of_the_first_clips_of_a_batch():
+    model = build(TINY_SA3)
+    cross, global_cond, local, x = randn(4, 6, 24), randn(4, 12), randn(1, 1, 5), randn(2, 9, 4)
+    whole = model.condition(cross, global_cond, local, times=[0.5])
+    half = model.condition(cross[:2], global_cond[:2], local, times=[0.5])
+    assert error(model(x, 0.5, whole.first(2)), model(x, 0.5, half)) < 1e-6
+
+
 @pytest.mark.parametrize("section", [TINY, TINY_SA3])
 def test_masked_equals_cropped(section):
     model = build(section)

@@ -104,7 +104,7 @@ class Network:
     def __init__(self):
         self.prepared, self.batches = 0, []
 
-    def condition(self, cross, global_cond, times=()):
+    def condition(self, cross, global_cond, times=(), last=False):
         self.prepared += 1
         return cross if global_cond is None else cross + global_cond
 

@@ -1,7 +1,7 @@
 """The one transformer block of Stable Audio Open, Stable Audio 3 and SAME, and the stack the diffusion models use."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,6 +13,7 @@ from .feedforward import Conformer, FeedForward
 from .norms import DynamicTanh, LayerNorm, RMSNorm
 from .positions import LearnedPositions, SinusoidalPositions
 
+Result = TypeVar("Result")
 # Names inside a block: stable-audio-tools -> ours.
 BLOCK_KEYS = [
     (r"\.to_local_embed\.(\d+)\.", r".to_local_embed.layers.\1."),
@@ -136,13 +137,19 @@ class Transformer(Blocks):
     def num_memory_tokens(self) -> int:
         return self.memory_tokens.shape[0] if "memory_tokens" in self else 0
 
-    def keys_values(self, context: mx.array) -> list[KeysValues | None]:
-        """context: (B, S, C) -> keys and values of every block that has cross attention"""
-        return [b.cross_attn.keys_values(context) if "cross_attn" in b else None for b in self.blocks]
+    def keys_values(self, context: mx.array, last: bool = False) -> list[KeysValues | None]:
+        """context: (B, S, C) -> keys and values of every block that has cross attention
 
-    def local_embeds(self, local: mx.array) -> list[mx.array]:
-        """local: (B, T, L) -> (B, T, D) for every block"""
-        return [b.to_local_embed(local) for b in self.blocks]
+        ``last``: the weights that make them are given back, block by block.
+        """
+        return [
+            spent(b.cross_attn, "to_kv", b.cross_attn.keys_values(context), last) if "cross_attn" in b else None
+            for b in self.blocks
+        ]
+
+    def local_embeds(self, local: mx.array, last: bool = False) -> list[mx.array]:
+        """local: (B, T, L) -> (B, T, D) for every block; ``last`` as in ``keys_values``"""
+        return [spent(b, "to_local_embed", b.to_local_embed(local), last) for b in self.blocks]
 
     def modulation_table(self) -> mx.array:
         """What each block adds to the modulation. -> (N blocks, 6 D)"""
@@ -186,6 +193,15 @@ class Transformer(Blocks):
         for block, kv, m, e in zip(self.blocks, keys_values or none, modulations or none, local or none, strict=True):
             x = block(x, kv, m, None if e is None else after(lead, e, length), mask)
         return self.project_out(x[:, memory:])
+
+
+def spent(module: nn.Module, name: str, result: Result, last: bool) -> Result:
+    """``result``; if the ``name`` of ``module`` that made it has done so for the ``last`` time, its memory is free."""
+    if last:
+        mx.eval(result)
+        module.pop(name)
+        mx.clear_cache()
+    return result
 
 
 def after(lead: int, local: mx.array, length: int) -> mx.array:

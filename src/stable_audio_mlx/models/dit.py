@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_map
 
 from ..errors import OptionError
 from ..layers.blocks import mlp
@@ -26,6 +27,13 @@ class DiTConditioning(NamedTuple):
     input_concat: mx.array | None  # (B, T, I)
     prepend: mx.array | None  # (B, P, D)
     modulation_table: mx.array | None  # (N blocks, 6 D)
+
+    def first(self, batch: int) -> "DiTConditioning":
+        """Of the first ``batch`` clips alone."""
+        shared = ("embeds", "modulation_table")
+        own = {name: value for name, value in self._asdict().items() if name not in shared}
+        embeds = {t: embed[:batch] for t, embed in self.embeds.items()}
+        return self._replace(embeds=embeds, **tree_map(lambda a: None if a is None else a[:batch], own))
 
 
 class DiT(Transformer):
@@ -78,11 +86,13 @@ class DiT(Transformer):
         input_concat: mx.array | None = None,
         prepend: mx.array | None = None,
         times: Sequence[float] = (),
+        last: bool = False,
     ) -> DiTConditioning:
         """Compute once per clip what all steps share, and for the noise levels ``times`` what they alone decide.
 
         cross: (B, S, C) tokens; global_cond: (B, G); local: (B, T, L), or (B, 1, L) where it is the same at all times;
         input_concat: (B, T', I), stretched to the latents' length; prepend: (B, P, C) tokens.  B may be 1 for all.
+        ``last``: no other clip follows, so the weights that only serve here are given back as they are done with.
         """
         cross, global_cond, local, input_concat, prepend = (
             None if a is None else a.astype(self.dtype) for a in (cross, global_cond, local, input_concat, prepend)
@@ -91,10 +101,10 @@ class DiT(Transformer):
         features = [self.features(t) for t in times]
         embeds = self.embed(mx.concatenate(features)[:, None], global_embed) if features else ()
         return DiTConditioning(
-            keys_values=None if cross is None else self.keys_values(self.to_cond_embed(cross)),
+            keys_values=None if cross is None else self.keys_values(self.to_cond_embed(cross), last),
             global_embed=global_embed,
             embeds=dict(zip(times, embeds, strict=True)),
-            local=None if local is None else self.local_embeds(local),
+            local=None if local is None else self.local_embeds(local, last),
             input_concat=input_concat,
             prepend=None if prepend is None else self.to_prepend_embed(prepend),
             modulation_table=self.modulation_table() if "global_cond_embedder" in self else None,

@@ -7,6 +7,7 @@ times the difference of velocities.  Arrays are (B, T, C).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import mlx.core as mx
@@ -32,30 +33,34 @@ def network_calls(
     uncond: Mapping[str, mx.array | None] | None,
     mask: mx.array | None,
     times: Sequence[float] = (),
+    last: bool = False,
 ) -> tuple[Velocity, Pair | None]:
     """The calls ``single`` and ``pair`` of a network; what does not change between steps is computed here, once.
 
     ``network.condition(**cond, times=times)`` prepares conditions by name and what depends on the noise level alone,
     ``network(x, t, prepared, mask)`` gives the velocity; ``uncond`` are the conditions of the unconditional half (None:
-    no guidance); ``mask`` (B, T) marks valid frames.  The network repeats a condition of batch 1 for all.
+    no guidance); ``mask`` (B, T) marks valid frames.  The network repeats a condition of batch 1 for all.  ``last``:
+    it will prepare nothing else.
     """
-    prepared: dict[str, Any] = {}
+    both = cond if uncond is None else {name: side_by_side(a, uncond[name]) for name, a in cond.items()}
 
-    def prepare(name: str, conditions: Mapping[str, mx.array | None]) -> Any:
-        if name not in prepared:
-            prepared[name] = network.condition(**conditions, times=times)
-        return prepared[name]
+    @cache
+    def prepared() -> Any:
+        return network.condition(**both, times=times, last=last)
+
+    @cache
+    def of_first_half(batch: int) -> Any:
+        return prepared().first(batch)
 
     def single(x: mx.array, t: float) -> mx.array:
-        return network(x, t, prepare("single", cond), mask)
+        return network(x, t, prepared() if uncond is None else of_first_half(len(x)), mask)
 
     if uncond is None:
         return single, None
-    both = {name: side_by_side(a, uncond[name]) for name, a in cond.items()}
     masks = None if mask is None else mx.concatenate([mask, mask])
 
     def pair(x: mx.array, t: float) -> tuple[mx.array, mx.array]:
-        v = network(mx.concatenate([x, x]), t, prepare("pair", both), masks)
+        v = network(mx.concatenate([x, x]), t, prepared(), masks)
         return v[: x.shape[0]], v[x.shape[0] :]
 
     return single, pair

@@ -29,6 +29,13 @@ class Parts:
             self._loaded[key] = module and self._source.load(part, module, only, self._dtype)
         return self._loaded[key]
 
+    def take(self, part: str) -> tuple[Any, bool]:
+        """The part, and whether it is the caller's alone, who may take it apart: it is unless ``keep``."""
+        module = self.get(part)
+        if not self._keep:
+            self._loaded = {key: value for key, value in self._loaded.items() if key[0] != part}
+        return module, not self._keep
+
     def reread(self, part: str, names: Collection[str]) -> None:
         """Read these parameters again where the part is in memory: what ``source.adapt`` makes of them has changed."""
         for (loaded, *only), module in self._loaded.items():
