@@ -8,12 +8,12 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
-    {"errors", "memory", "presets"},
-    {"config", "options", "cpu", "files"},
-    {"layers", "sampling", "audio", "events", "latents", "metrics"},
-    {"models"},
+    {"errors", "memory", "presets", "loudness", "riff"},
+    {"config", "options", "cpu", "files", "formats", "limiter"},
+    {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing"},
+    {"models", "sound"},
     {"weights"},
-    {"lora", "data", "run", "plots"},
+    {"lora", "data", "run", "plots", "record"},
     {"pipeline", "codec"},
     {"training"},
     {"cli", "web"},

@@ -6,18 +6,31 @@ if TYPE_CHECKING:
     from .codec import AutoencoderModel
     from .events import Event
     from .lora.stack import lora_effective_weights
-    from .options import GenerateOptions
+    from .options import FinishOptions, GenerateOptions
     from .pipeline import StableAudioPipeline
+    from .sound import Sound, finish
 
 __version__ = "0.1.0"
-__all__ = ["AutoencoderModel", "Event", "GenerateOptions", "StableAudioPipeline", "lora_effective_weights"]
+__all__ = [
+    "AutoencoderModel",
+    "Event",
+    "FinishOptions",
+    "GenerateOptions",
+    "Sound",
+    "StableAudioPipeline",
+    "finish",
+    "lora_effective_weights",
+]
 
 # Imported on first use: the package itself loads in a few milliseconds.
 _HOMES = {
     "AutoencoderModel": "codec",
     "Event": "events",
+    "FinishOptions": "options",
     "GenerateOptions": "options",
+    "Sound": "sound",
     "StableAudioPipeline": "pipeline",
+    "finish": "sound",
     "lora_effective_weights": "lora.stack",
 }
 

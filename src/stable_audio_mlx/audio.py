@@ -1,26 +1,35 @@
 """Sound in and out: files, sample rates, channels.  Arrays here are NumPy float32 of shape (channels, samples)."""
 
-import io
 import math
 import numbers
 import os
-import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import AudioError, OptionError
+from .errors import AudioError
 from .files import check_output, written_whole
+from .formats import ceiling, check_format, encode
+from .riff import Chunk
 
-# Extension -> (libsndfile's format, subtype); .wav is written here, so that the same sound gives the same bytes.
-LIBSNDFILE = {".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
 MAX_CHANNELS = 8  # 7.1
-FLOAT = 3  # WAVE_FORMAT_IEEE_FLOAT
 
 
-def read(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, int]:
+class Source(tuple[np.ndarray, int]):
+    """(audio (C, L), sample rate) that remembers the file it was read from, for the record of what is made of it."""
+
+    path: Path
+
+    def __new__(cls, audio: np.ndarray, rate: int, path: Path) -> "Source":
+        source = super().__new__(cls, (audio, rate))
+        source.path = path
+        return source
+
+
+def read(path: str | Path, seconds: float | None = None) -> Source:
     """(audio (C, L), sample rate) of any file that libsndfile reads; AudioError says what is wrong with it.
 
     ``seconds``: no more than these of the beginning.
@@ -33,7 +42,7 @@ def read(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, in
         data, rate = soundfile.read(os.fsencode(path), frames=frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
-    return check(data.T, rate, str(path)), rate
+    return Source(check(data.T, rate, str(path)), rate, Path(path))
 
 
 def probe(path: str | Path) -> tuple[int, int]:
@@ -113,57 +122,46 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: ``peak`` of the sound (full scale is 1) and the one ``gain`` it was given to fit the format."""
+    """What was written: ``peak`` of the sound (full scale is 1) and the one ``gain`` it was given to fit the format.
+
+    ``rate`` is that of the file, which differs from the sound's where the format does not know it.
+    """
 
     path: Path
     peak: float
     gain: float
+    rate: int
 
 
-def write(path: str | Path, audio: Any, rate: int, overwrite: bool = False) -> Written:
+def write(
+    path: str | Path,
+    audio: Any,
+    rate: int,
+    overwrite: bool = False,
+    bit_depth: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    chunks: Sequence[Chunk] = (),
+) -> Written:
     """Write ``audio`` (C, L) in the format of the extension; the file appears only when it is complete.
 
-    Float WAV keeps peaks over full scale; for other formats the whole sound is turned down to fit, never clipped.
+    ``bit_depth``: "16", "24" or "32f", None for the best.  Float WAV keeps peaks over full scale; for all else the
+    whole sound is turned down to fit, never clipped.  MP3 and Opus are resampled where they do not know the rate.
+    ``tags``: texts by the names of ``formats.TAGS``; ``chunks`` are put into WAV files.  OptionError for what the
+    format cannot hold.
     """
     path = check_output(path, overwrite)
     audio = check(audio, rate, str(path))
-    peak = float(np.abs(audio).max())
-    gain = 1.0
+    form = check_format(path, bit_depth, len(audio))
+    peak, file_rate = float(np.abs(audio).max()), form.rate_for(rate)
+    depth = bit_depth or form.best
+    audio = resample(audio, rate, file_rate)
+    gain = min(1.0, ceiling(depth) / (float(np.abs(audio).max()) or 1.0))
+    audio = audio * np.float32(gain) if gain < 1 else audio
     with written_whole(path) as part:
-        if path.suffix.lower() == ".wav":
-            part.write_bytes(wav_bytes(audio, rate))
-        else:
-            gain = min(1.0, 1 / peak) if peak else 1.0
-            _write_with_libsndfile(part, audio * np.float32(gain), rate)
-    return Written(path, peak, gain)
+        part.write_bytes(encode(audio, file_rate, path.suffix.lower(), depth, tags or {}, chunks))
+    return Written(path, peak, gain, file_rate)
 
 
 def wav_bytes(audio: np.ndarray, rate: int) -> bytes:
-    """A float32 WAV file (RIFF: fmt, fact, data) of ``audio`` (C, L); the same sound gives the same bytes."""
-    channels, samples = audio.shape
-    size = 4 * channels * samples
-    if size > 2**32 - 100:
-        raise AudioError(f"{samples} samples in {channels} channels are too long for a WAV file; write .flac")
-    fmt = struct.pack("<HHIIHHH", FLOAT, channels, rate, rate * channels * 4, channels * 4, 32, 0)
-    chunks = b"".join(
-        (
-            b"WAVE",
-            b"fmt " + struct.pack("<I", len(fmt)) + fmt,
-            b"fact" + struct.pack("<II", 4, samples),
-            b"data" + struct.pack("<I", size),
-        )
-    )
-    samples_first = np.ascontiguousarray(audio.T, dtype="<f4")
-    return b"RIFF" + struct.pack("<I", len(chunks) + size) + chunks + samples_first.tobytes()
-
-
-def _write_with_libsndfile(path: Path, audio: np.ndarray, rate: int) -> None:
-    import soundfile
-
-    container, subtype = LIBSNDFILE[path.suffix.lower()]
-    encoded = io.BytesIO()  # libsndfile calls a full disk "System error"
-    try:
-        soundfile.write(encoded, audio.T, rate, format=container, subtype=subtype)
-    except soundfile.LibsndfileError as error:
-        raise OptionError(f"{path.suffix}: cannot hold this sound ({error.error_string.rstrip('.')})") from None
-    path.write_bytes(encoded.getvalue())
+    """A float32 WAV file of ``audio`` (C, L); the same sound gives the same bytes."""
+    return encode(audio, rate, ".wav", "32f", {}, ())

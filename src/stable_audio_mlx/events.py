@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .options import Completed
@@ -15,7 +16,8 @@ class Event:
 
     ``kind``: "options" (completed, in ``options``), "note" (``message`` for the user), "text" (prompts are encoded),
     "step" (``step`` of ``total``, which may be unknown; ``value`` latents (B, T, C)), "decode" (begins), "result"
-    (``value`` as ``generate`` returns it, ``seconds`` of wall time by phase, ``peak_memory`` of the process in bytes).
+    (``value`` as ``generate`` returns it, ``seconds`` of wall time by phase, ``peak_memory`` of the process in bytes,
+    ``loras`` that acted: file and strength).
     """
 
     kind: str
@@ -26,6 +28,7 @@ class Event:
     value: Any = None  # mx.array
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int = 0
+    loras: Sequence[tuple[Path, float]] = ()
 
 
 class Clock:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import OptionError
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+SOUNDS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")
 LATENTS, CODES = ".npy", ".npz"
 
 

@@ -117,6 +117,49 @@ class GenerateOptions:
             require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", item)
 
 
+BIT_DEPTHS = ("16", "24", "32f")
+
+
+@dataclass(frozen=True)
+class FinishOptions:
+    """What is done to a sound after the model has made it, in this order; OptionError for what cannot be done."""
+
+    mono: bool = False  # the mean of the channels
+    trim_silence: bool = False  # at both ends, what is more than 60 dB below the peak
+    fade_in: float = 0.0  # seconds
+    fade_out: float = 0.0
+    normalize: str | None = None  # "peak" (to full scale), "peak:-1" (dBFS), "lufs:-14" (integrated loudness)
+    limit: float | None = None  # ceiling in dBTP: a true-peak limiter
+    bit_depth: str | None = None  # "16", "24" or "32f"; None: what the format of the file is best at
+
+    def __post_init__(self):
+        for name in ("mono", "trim_silence"):
+            require(name, isinstance(getattr(self, name), bool), "must be true or false", getattr(self, name))
+        for name in ("fade_in", "fade_out"):
+            value = getattr(self, name)
+            require(name, number(value) and value >= 0, "must be seconds from 0 on", value)
+        depth = self.bit_depth
+        require("bit_depth", depth is None or depth in BIT_DEPTHS, f"is not one of {', '.join(BIT_DEPTHS)}", depth)
+        limit = self.limit
+        good = limit is None or (number(limit) and -30 <= limit <= 0)
+        require("limit", good, "must be a ceiling between -30 and 0 dBTP", limit)
+        self.target  # noqa: B018  (it checks)
+
+    @property
+    def target(self) -> tuple[str, float] | None:
+        """``normalize`` read: ("peak", dBFS) or ("lufs", LUFS)."""
+        if self.normalize is None:
+            return None
+        kind, colon, text = self.normalize.partition(":") if isinstance(self.normalize, str) else ("", "", "")
+        try:
+            level = float(text) if colon else 0.0
+        except ValueError:
+            kind, level = "", 0.0
+        good = (kind == "peak" and -60 <= level <= 0) or (kind == "lufs" and colon and -60 <= level <= 0)
+        require("normalize", bool(good), "must be peak, peak:DBFS or lufs:LUFS, such as lufs:-14", self.normalize)
+        return kind, level
+
+
 @dataclass(frozen=True)
 class Completed(GenerateOptions):
     """Options with nothing left to the model, and one value per clip in every list."""

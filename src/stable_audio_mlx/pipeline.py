@@ -8,8 +8,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from . import audio, cpu
-from .errors import ConfigError, SanityError
+from . import audio, cpu, record
+from .errors import ConfigError, OptionError, SanityError
 from .events import Clock, Event, peak_memory
 from .lora.stack import Fit, LoraStack
 from .memory import LOW, NORMAL, within
@@ -29,10 +29,9 @@ from .run import (
     without_effect,
 )
 from .sampling.inpaint import put_back
+from .sound import Sound, check_sound
 from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
-
-SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
 
 
 class StableAudioPipeline:
@@ -43,6 +42,7 @@ class StableAudioPipeline:
 
     def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False, low_memory: bool = False):
         cpu.setup()
+        self._source, self._dtype = source, dtype
         self._budget = LOW if low_memory else NORMAL
         self._parts, self._loras = Parts(source, dtype, keep_models), LoraStack(source)
         self._model = model = source.create()
@@ -109,13 +109,37 @@ class StableAudioPipeline:
         AudioError, WeightsError, SanityError.
         """
         options = {k: v for k, v in locals().items() if k not in ("self", "callback")}
-        value = None
-        for event in self.steps(GenerateOptions(**options)):
+        return self._result(GenerateOptions(**options), callback).value
+
+    def make(
+        self, prompt: str | Sequence[str] = "", *, callback: Callable[[Event], None] | None = None, **options: Any
+    ) -> list[Sound]:
+        """As ``generate``, with its arguments, but one ``Sound`` per clip, which knows how it was made."""
+        return self.sounds(self._result(GenerateOptions(prompt, **options), callback))
+
+    def _result(self, options: GenerateOptions, callback: Callable[[Event], None] | None) -> Event:
+        for event in self.steps(options):
             if callback is not None:
                 callback(event)
-            value = event.value
-        assert value is not None
-        return value
+        return event
+
+    def sounds(self, event: Event) -> list[Sound]:
+        """One ``Sound`` per clip of a result, each of its own seconds and with its own record.
+
+        OptionError for latents.
+        """
+        options = event.options
+        if options is None or event.kind != "result" or options.return_latents:
+            raise OptionError("sounds: needs the result of a run without return_latents")
+        made_with = {**record.of_run(self._source, event.loras, self._dtype), "sample_rate": self.sample_rate}
+        return [
+            Sound(
+                np.array(clip[:, : int(seconds * self.sample_rate)]),
+                self.sample_rate,
+                {**record.of_clip(options, k, self.facts), **made_with},
+            )
+            for k, (clip, seconds) in enumerate(zip(event.value, options.seconds, strict=True))
+        ]
 
     def steps(self, options: GenerateOptions) -> Iterator[Event]:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
@@ -126,7 +150,8 @@ class StableAudioPipeline:
         yield Event("options", options=run.options)
         for message in without_effect(options, run, self._model):
             yield Event("note", message)
-        for fit, strength in self._use_loras(run.options.lora or ()):
+        loras = self._use_loras(run.options.lora or ())
+        for fit, strength in loras:
             yield Event("note", f"{fit} at strength {strength:g}")
         clock = Clock()
         known = known_sounds(run, self._model, self._parts)
@@ -154,7 +179,14 @@ class StableAudioPipeline:
             value = yield from self._decode(x, run, known)
             clock.lap("decode")
             self._parts.release("autoencoder")
-        yield Event("result", value=value, options=run.options, seconds=clock.seconds, peak_memory=peak_memory())
+        yield Event(
+            "result",
+            value=value,
+            options=run.options,
+            seconds=clock.seconds,
+            peak_memory=peak_memory(),
+            loras=[(fit.adapter.path, strength) for fit, strength in loras],
+        )
 
     def _conditions(self, options: Completed) -> Generator[Event, None, tuple[dict, dict | None]]:
         """Conditions by id of the prompts, and of the negative prompts (None where they have no effect)."""
@@ -282,15 +314,3 @@ class StableAudioPipeline:
         self._use_loras()
         dit = self._parts.get("dit")
         return dit(x.swapaxes(1, 2), t, dit.condition(cross=cross_cond, global_cond=global_cond)).swapaxes(1, 2)
-
-
-def check_sound(clip: np.ndarray, samples: int) -> None:
-    """SanityError for what must not be handed out as a success: not finite, silent or of the wrong length."""
-    if clip.shape[1] != samples:
-        raise SanityError(f"the model made {clip.shape[1]} samples instead of {samples}; its config does not fit it")
-    if not np.isfinite(clip).all():
-        raise SanityError("the sound is not finite: try --dtype float32 or convert the model again")
-    if np.sqrt(np.mean(np.square(clip, dtype=np.float64))) < SILENCE:
-        raise SanityError(
-            "the sound is silent: try another seed or prompt, a lower cfg scale or the model's own sampler"
-        )

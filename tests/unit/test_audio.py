@@ -51,9 +51,11 @@ def test_what_is_not_finite_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_format_that_cannot_hold_the_rate_leaves_nothing_behind(tmp_path):
-    with pytest.raises(OptionError, match="mp3"):
-        audio.write(tmp_path / "a.mp3", STEREO, 96000)
+def test_a_format_that_cannot_hold_the_sound_leaves_nothing_behind(tmp_path):
+    with pytest.raises(OptionError, match="3 channels, but .mp3 can have 2"):
+        audio.write(tmp_path / "a.mp3", np.zeros((3, 9)), RATE)
+    with pytest.raises(OptionError, match="bit_depth: 32f, but .flac can have 24 or 16"):
+        audio.write(tmp_path / "a.flac", STEREO, RATE, bit_depth="32f")
     assert not list(tmp_path.iterdir())
 
 

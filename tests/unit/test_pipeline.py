@@ -9,7 +9,7 @@ import pytest
 from stable_audio_mlx import GenerateOptions, StableAudioPipeline
 from stable_audio_mlx.errors import AudioError, ConfigError, OptionError, SanityError
 from stable_audio_mlx.models.dit import DiT
-from stable_audio_mlx.pipeline import check_sound
+from stable_audio_mlx.sound import check_sound
 
 from . import checkpoints
 

@@ -1,0 +1,66 @@
+"""What is done to a sound after the model: pure functions on NumPy arrays (channels, samples)."""
+
+import numpy as np
+
+from .limiter import limit
+from .loudness import from_db, integrated, to_db
+
+SILENCE = from_db(-60)  # below the peak
+EDGE = 0.005  # seconds that trimming leaves on both sides of what is heard
+PASSES = 3  # of loudness after limiting, which takes some of it
+
+
+def heard(audio: np.ndarray, rate: int) -> tuple[int, int]:
+    """(start, stop) in samples of what is not silence at the ends."""
+    levels = np.abs(audio).max(axis=0)
+    (loud,) = np.nonzero(levels > SILENCE * levels.max())
+    if not len(loud):
+        return 0, audio.shape[1]
+    edge = round(EDGE * rate)
+    return max(int(loud[0]) - edge, 0), min(int(loud[-1]) + 1 + edge, audio.shape[1])
+
+
+def faded(audio: np.ndarray, rate: int, fade_in: float, fade_out: float) -> np.ndarray:
+    """Squared-sine fades of so many seconds, from zero and to zero, none longer than the sound."""
+    curve = np.ones(audio.shape[1])
+    for seconds, end in ((fade_in, curve), (fade_out, curve[::-1])):
+        count = min(round(seconds * rate), audio.shape[1])
+        end[:count] *= np.sin(np.pi / 2 * np.arange(count) / max(count, 1)) ** 2
+    return audio * curve.astype(np.float32)
+
+
+def levelled(
+    audio: np.ndarray, rate: int, target: tuple[str, float] | None, ceiling: float | None
+) -> tuple[np.ndarray, float, float]:
+    """``audio`` at the ``target`` level, limited to ``ceiling`` dBTP -> (audio, gain in dB, most limiting in dB).
+
+    Without a ceiling, a loudness that would take peaks over full scale is not reached: they stay at full scale.
+    """
+    gain = 0.0 if target is None else gain_for(audio, rate, *target)
+    peak = to_db(float(np.abs(audio).max()))
+    if ceiling is None:
+        gain = min(gain, -peak) if target and target[0] == "lufs" else gain
+        return turned(audio, gain), gain, 0.0
+    out, deepest = limit(turned(audio, gain), rate, ceiling)
+    if target is None or target[0] != "lufs" or not deepest:
+        return out, gain, deepest
+    best, found = target[1] - integrated(out, rate), (out, gain, deepest)
+    for _ in range(PASSES):
+        gain += target[1] - integrated(out, rate)
+        out, deepest = limit(turned(audio, gain), rate, ceiling)
+        rest = target[1] - integrated(out, rate)
+        if abs(rest) >= abs(best):  # what is all peaks only gets softer
+            break
+        best, found = rest, (out, gain, deepest)
+    return found
+
+
+def gain_for(audio: np.ndarray, rate: int, kind: str, level: float) -> float:
+    """dB from the sound's own peak or loudness to ``level``; 0 for what has none."""
+    own = to_db(float(np.abs(audio).max())) if kind == "peak" else integrated(audio, rate)
+    return level - own if np.isfinite(own) else 0.0
+
+
+def turned(audio: np.ndarray, gain: float) -> np.ndarray:
+    """By so many dB."""
+    return audio * np.float32(from_db(gain)) if gain else audio

@@ -1,0 +1,122 @@
+"""A sound that knows how it was made: what the pipeline hands out, finished, saved and played."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import audio, loudness
+from .errors import OptionError, SanityError
+from .files import check_output, written_whole
+from .finishing import faded, heard, levelled
+from .options import FinishOptions
+
+SIDECAR = ".json"
+SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """``audio``: NumPy (channels, samples), float32; ``record``: all that made it, JSON-able; ``notes``: for the user.
+
+    ``bit_depth`` is what it is saved in, None for the best of the format.
+    """
+
+    audio: np.ndarray
+    sample_rate: int
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    bit_depth: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return self.audio.shape[1] / self.sample_rate
+
+    @cached_property
+    def levels(self) -> loudness.Levels:
+        """Integrated loudness, sample peak and true peak (ITU-R BS.1770-4)."""
+        return loudness.measure(self.audio, self.sample_rate)
+
+    def save(self, path: str | Path, overwrite: bool = False, metadata: bool = False) -> audio.Written:
+        """Write the sound in the format of the extension, with ``metadata`` also its record into ``<stem>.json``.
+
+        OptionError for what the format cannot hold and for a file that exists, unless ``overwrite``.
+        """
+        sidecar = check_output(Path(path).with_suffix(SIDECAR), overwrite, (SIDECAR,)) if metadata else None
+        written = audio.write(path, self.audio, self.sample_rate, overwrite, self.bit_depth)
+        if sidecar:
+            record = {"path": written.path.name, **self.record, **vars(self.levels)}
+            with written_whole(sidecar) as part:
+                part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return written
+
+
+def finish(sound: Sound, options: FinishOptions) -> Sound:
+    """``sound`` with everything done to it that ``options`` ask, which its record then holds.
+
+    OptionError for what would break a loop, SanityError where nothing is left to hear.
+    """
+    given = {f.name: v for f in dataclasses.fields(options) if (v := getattr(options, f.name)) != f.default}
+    if not given:
+        return sound
+    if sound.record.get("loop") and (options.trim_silence or options.fade_in or options.fade_out):
+        raise OptionError("trim_silence and fades would break the loop; leave them out")
+    samples, rate, notes = sound.audio, sound.sample_rate, list(sound.notes)
+    if options.mono:
+        samples = audio.match_channels(samples, 1)
+        if silent(samples):
+            raise SanityError("the channels cancel each other out, their mean is silent; leave mono out")
+    facts: dict[str, Any] = {}
+    if options.trim_silence:
+        start, stop = heard(samples, rate)
+        samples, facts["trimmed"] = samples[:, start:stop], [start / rate, stop / rate]
+    if options.fade_in or options.fade_out:
+        longest = samples.shape[1] / rate
+        if max(options.fade_in, options.fade_out) > longest:
+            notes.append(f"a fade is longer than the sound; it takes all of its {longest:.3g} s")
+        samples = faded(samples, rate, options.fade_in, options.fade_out)
+    samples, gain, limited = levelled(samples, rate, options.target, options.limit)
+    if gain:
+        facts["gain_db"] = round(gain, 3)
+    if limited:
+        notes.append(f"limited by up to {limited:.1f} dB to {options.limit:g} dBTP")
+    notes += missed(samples, rate, options)
+    record = {**sound.record, **given, **facts}
+    return replace(
+        sound, audio=samples, record=record, bit_depth=options.bit_depth or sound.bit_depth, notes=tuple(notes)
+    )
+
+
+def missed(samples: np.ndarray, rate: int, options: FinishOptions) -> list[str]:
+    """What to say where a loudness was asked for that is not reached."""
+    if options.target is None or options.target[0] != "lufs":
+        return []
+    level, wanted = loudness.integrated(samples, rate), options.target[1]
+    if not np.isfinite(level):
+        return [f"too quiet for its loudness to be measured; not brought to {wanted:g} LUFS"]
+    if abs(level - wanted) <= 0.1:
+        return []
+    why = "its peaks reach full scale; --limit takes them down, so that it can be louder"
+    why = why if options.limit is None else "its peaks would have to be limited too much"
+    return [f"{level:.1f} LUFS instead of {wanted:g}: {why}"]
+
+
+def check_sound(clip: np.ndarray, samples: int) -> None:
+    """SanityError for what must not be handed out as a success: not finite, silent or of the wrong length."""
+    if clip.shape[1] != samples:
+        raise SanityError(f"the model made {clip.shape[1]} samples instead of {samples}; its config does not fit it")
+    if not np.isfinite(clip).all():
+        raise SanityError("the sound is not finite: try --dtype float32 or convert the model again")
+    if silent(clip):
+        raise SanityError(
+            "the sound is silent: try another seed or prompt, a lower cfg scale or the model's own sampler"
+        )
+
+
+def silent(clip: np.ndarray) -> bool:
+    return bool(np.sqrt(np.mean(np.square(clip, dtype=np.float64))) < SILENCE)
