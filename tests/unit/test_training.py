@@ -1,46 +1,20 @@
-"""Training: the loop resumes exactly and stops on NaN, the start is a codec already, the export is a usable model."""
-
-import math
+"""The embedded model's recipe: the start is a codec already, the export is a usable model."""
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 import pytest
 
 from stable_audio_mlx import StableAudioPipeline
 from stable_audio_mlx.data import captions, synth
-from stable_audio_mlx.errors import SanityError
 from stable_audio_mlx.metrics import si_sdr
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.models.t5 import T5Config, T5Encoder
 from stable_audio_mlx.training import autoencoder as codec
 from stable_audio_mlx.training import diffusion, evaluate, losses, tiny
-from stable_audio_mlx.training.loop import Schedule, Trainer
+from stable_audio_mlx.training.recipe import Schedule
 
 SOUNDS = synth.vocabulary()[::9]
-
-
-def line(model, x, y):
-    return (model(x) - y).square().mean()
-
-
-def batch(step):
-    x = np.random.default_rng(step).standard_normal((8, 3)).astype(np.float32)
-    return mx.array(x), mx.array(x @ np.array([[1.0], [-2.0], [0.5]], np.float32))
-
-
-def trainer(folder, steps, save_every=10, loss=line):
-    mx.random.seed(0)
-    # A part without parameters must not get lost on the way through a file.
-    model = nn.Sequential(nn.Identity(), nn.Linear(3, 1))
-    return Trainer(model, loss, Schedule(steps, 0.05, warmup=5, save_every=save_every), folder / "c.safetensors")
-
-
-def weights(run):
-    return np.concatenate(
-        [np.array(v).ravel() for v in (run.model.layers[1].weight, run.averaged["layers"][1]["weight"])]
-    )
 
 
 def test_schedule_warms_up_and_falls():
@@ -48,39 +22,6 @@ def test_schedule_warms_up_and_falls():
     rates = [schedule.rate(i) for i in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) <= 1 and rates.index(max(rates)) == 9
     assert rates[9:] == sorted(rates[9:], reverse=True) and 0.02 <= rates[-1] < 0.03
-
-
-def test_training_learns(tmp_path):
-    run = trainer(tmp_path, 100)
-    run.run(batch)
-    np.testing.assert_allclose(np.array(run.model.layers[1].weight), [[1, -2, 0.5]], atol=0.05)
-
-
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
-    whole = trainer(tmp_path / "a", 30)
-    whole.run(batch)
-    first = trainer(tmp_path / "b", 30)
-
-    def interrupted(step):
-        if step == 17:
-            raise KeyboardInterrupt
-        return batch(step)
-
-    with pytest.raises(KeyboardInterrupt):
-        first.run(interrupted)
-    second = trainer(tmp_path / "b", 30)
-    assert second.resume() and second.step == 17
-    second.run(batch)
-    np.testing.assert_allclose(weights(second), weights(whole), rtol=1e-5)
-    assert not list(tmp_path.rglob("*.part*"))
-
-
-def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
-    run = trainer(tmp_path, 30)
-    with pytest.raises(SanityError, match="step 12"):
-        run.run(lambda step: batch(step) if step < 12 else (mx.full((8, 3), math.nan), batch(0)[1]))
-    again = trainer(tmp_path, 30)
-    assert again.resume() and again.step == 10 and np.isfinite(weights(again)).all()
 
 
 @pytest.fixture(scope="module")

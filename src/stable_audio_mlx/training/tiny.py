@@ -24,7 +24,7 @@ from ..weights.checkpoint import TextFiles
 from ..weights.convert import write_model_folder
 from . import autoencoder as codec
 from .diffusion import Latents, TextToLatent, flow_loss
-from .loop import Schedule, Trainer
+from .recipe import Recipe, Schedule, progress, recipe_trainer
 
 SEED = 0
 PATCH, LATENTS, WIDTH, TEXT_WIDTH, MAX_LENGTH, LONGEST = 552, 128, 256, 128, 24, 4
@@ -114,9 +114,10 @@ def train_autoencoder(folder: Path, schedule: Schedule = AUTOENCODER_SCHEDULE) -
     mx.random.seed(SEED)
     model = Autoencoder.from_section(autoencoder_config(), "autoencoder")
     codec.start_linear(model, codec.balanced_frames())
-    trainer = Trainer(model, codec.AutoencoderLoss(), schedule, folder / "autoencoder.safetensors")
+    recipe = Recipe(model, codec.AutoencoderLoss(), lambda step: codec.batch(step, AUTOENCODER_BATCH, LATENTS, SEED))
+    trainer = recipe_trainer(recipe, schedule, folder / "autoencoder.safetensors")
     trainer.resume()
-    trainer.run(lambda step: codec.batch(step, AUTOENCODER_BATCH, LATENTS, SEED))
+    trainer.run(progress)
     model.update(trainer.averaged)
     for kind, value in codec.quality(model).items():
         log.info("autoencoder: %s %.1f dB", kind, value)
@@ -129,9 +130,10 @@ def train_diffusion(folder: Path, latents: Latents, schedule: Schedule = DIFFUSI
     text = T5Encoder(T5Config.from_hugging_face(text_config(), "text"))
     built = create_model(model_config())
     model = TextToLatent(built["dit"], built["conditioner"], text)
-    trainer = Trainer(model, flow_loss, schedule, folder / "diffusion.safetensors")
+    recipe = Recipe(model, flow_loss, lambda step: latents.batch(step, DIFFUSION_BATCH, MAX_LENGTH, LONGEST, SEED))
+    trainer = recipe_trainer(recipe, schedule, folder / "diffusion.safetensors")
     trainer.resume()
-    trainer.run(lambda step: latents.batch(step, DIFFUSION_BATCH, MAX_LENGTH, LONGEST, SEED))
+    trainer.run(progress)
     model.update(trainer.averaged)
     return model
 
