@@ -8,13 +8,13 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
-    {"errors", "memory", "presets", "loudness", "riff"},
+    {"errors", "memory", "presets", "loudness", "ranks", "riff"},
     {"config", "options", "cpu", "files", "formats", "limiter"},
-    {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing"},
+    {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "names"},
     {"models", "sound"},
     {"weights"},
-    {"lora", "data", "run", "plots", "record"},
-    {"pipeline", "codec"},
+    {"lora", "data", "run", "plots", "record", "takes"},
+    {"pipeline", "codec", "prompt_file"},
     {"training"},
     {"cli", "web"},
 ]

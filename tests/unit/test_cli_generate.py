@@ -11,7 +11,8 @@ import pytest
 
 from stable_audio_mlx import audio
 from stable_audio_mlx.cli.common import run
-from stable_audio_mlx.cli.generate import main, slug
+from stable_audio_mlx.cli.generate import main
+from stable_audio_mlx.names import slug
 
 from . import checkpoints
 

@@ -7,12 +7,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import StableAudioError, WeightsError
 from ..files import SOUNDS, check_output
+from ..names import free_paths as names_in_folder
 
+if TYPE_CHECKING:
+    from ..audio import Written
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 OUTPUT = "output"
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -33,15 +39,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {hint}\n")
 
 
-def run(command: Callable[[], int | None]) -> int:
-    """Run ``command`` and return the process's exit code: 0 ok, 1 to 5 failures (``errors``), 130 interrupted."""
+def run(command: Callable[[], int | None], quiet: bool = False) -> int:
+    """Run ``command`` and return the process's exit code: 0 ok, 1 to 5 failures (``errors``), 130 interrupted.
+
+    ``quiet``: nothing but errors on stderr.
+    """
     prepare_streams()
+    token = _quiet.set(quiet)
     try:
         code = command() or 0
         sys.stdout.flush()
         return code
     except StableAudioError as error:
-        note(f"error: {error}")
+        complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         note("interrupted")
@@ -55,11 +65,13 @@ def run(command: Callable[[], int | None]) -> int:
         forget_stdout()
         return 1
     except MemoryError:
-        note("error: not enough memory; try a shorter clip or a smaller model")
+        complain("not enough memory; try a shorter clip or a smaller model")
         return 1
     except OSError as error:
-        note(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
+    finally:
+        _quiet.reset(token)
 
 
 def prepare_streams() -> None:
@@ -72,7 +84,18 @@ def prepare_streams() -> None:
 
 
 def note(text: str) -> None:
-    """Tell the user something that is no result; where nobody can be told, the work goes on."""
+    """Tell the user something that is no result, unless all is to be quiet."""
+    if not _quiet.get():
+        tell(text)
+
+
+def complain(text: str) -> None:
+    """Tell the user of an error."""
+    tell(f"error: {text}")
+
+
+def tell(text: str) -> None:
+    """A line on stderr; where nobody can be told, the work goes on."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
 
@@ -95,11 +118,11 @@ def forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def progress(total: int | None, unit: str, leave: bool = False) -> Any:
-    """A bar on stderr; silent when stderr is no terminal."""
+def progress(total: int | None, unit: str, leave: bool = False, label: str | None = None) -> Any:
+    """A bar on stderr; silent when stderr is no terminal or all is to be quiet."""
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=leave)
+    return tqdm(total=total, unit=unit, desc=label, disable=_quiet.get() or not sys.stderr.isatty(), leave=leave)
 
 
 class ProgressBar:
@@ -155,15 +178,8 @@ def is_folder(output: str | None) -> bool:
 
 
 def free_paths(folder: str | None, names: Sequence[str], extensions: Sequence[str] = SOUNDS) -> list[Path]:
-    """A path for each name in the folder, with -2, -3 ... before the extension where there is such a file already."""
-    paths: list[Path] = []
-    for name in names:
-        number, free = 1, Path(folder or OUTPUT) / name
-        while free.exists() or free in paths:
-            number += 1
-            free = Path(folder or OUTPUT) / f"{Path(name).stem}-{number}{free.suffix}"
-        paths.append(check_output(free, True, extensions))
-    return paths
+    """A path that can be written to for each name in the folder, none that is taken (``names.free_paths``)."""
+    return [check_output(path, True, extensions) for path in names_in_folder(folder or OUTPUT, names)]
 
 
 def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
@@ -171,8 +187,14 @@ def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
     from ..audio import write
 
     written = write(path, clip, rate, overwrite)
+    note_level(written)
+    return written.path
+
+
+def note_level(written: "Written") -> None:
+    """Say what had to be done to the level of a sound for its file to hold it, and what is too loud to play."""
+    path = written.path
     if written.gain < 1:
         note(f"{path.name}: turned down by a factor of {written.gain:.3f}, since {path.suffix} cannot hold its peak")
     elif written.peak > 1:
         note(f"{path.name}: peak {written.peak:.2f} is over full scale; the float file keeps it, turn it down to play")
-    return written.path

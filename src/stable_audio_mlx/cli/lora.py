@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OptionError
+from ..takes import file_and_strength
 from .common import DTYPES, Parser, ProgressBar, note, run, show
 
 if TYPE_CHECKING:
@@ -78,19 +78,6 @@ def add_patterns(p: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     return run(lambda: arguments.command(arguments))
-
-
-def file_and_strength(text: str) -> tuple[str, float]:
-    """FILE[:STRENGTH] -> file and strength (1 if not given); OptionError for a strength that is no number."""
-    file, colon, number = text.rpartition(":")
-    if not colon or not file or Path(text).expanduser().exists():
-        return text, 1.0
-    try:
-        return file, float(number)
-    except ValueError:
-        if Path(file).expanduser().exists():
-            raise OptionError(f"--lora {text}: strength {number!r} must be a number, such as 0.8") from None
-        return text, 1.0
 
 
 def info(arguments: argparse.Namespace) -> int:

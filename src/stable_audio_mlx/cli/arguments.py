@@ -1,0 +1,103 @@
+"""What ``generate`` can be asked for, one function for each group; a flag has the name of the option that it sets.
+
+What has that name in ``GenerateOptions`` or ``FinishOptions`` reaches a take without more ado (``cli.plan``).
+"""
+
+import argparse
+
+from .. import __version__
+from ..files import SOUNDS
+from ..names import TEMPLATE
+from ..takes import OWN_FIELDS
+from .common import DTYPES, Parser
+
+EPILOG = """\
+The path of each sound is the only thing on stdout; seeds, progress and notes go to stderr.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 weights, 4 input audio, 5 the result is silent or broken, 130 interrupted."""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = Parser(
+        "generate.py",
+        description="Text in, sound out. What is not given is the model's own.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for group in (words, takes, sources, fine, files, running):
+        group(p)
+    return p
+
+
+def words(p: argparse.ArgumentParser) -> None:
+    """What is to be heard."""
+    prompts = p.add_mutually_exclusive_group()
+    text = "what to hear; several make a sound each, - reads standard input"
+    prompts.add_argument("-p", "--prompt", "--text", nargs="+", action="extend", metavar="TEXT", help=text)
+    text = ".txt, .csv or .jsonl: a sound for each line, with options of its own"
+    prompts.add_argument("--prompt-file", metavar="FILE", help=text)
+    add = p.add_argument
+    add("--negative-prompt", metavar="TEXT", help="what not to hear; needs a cfg scale other than 1")
+    add("-m", "--model", metavar="NAME|DIR", help="default: the best model in model/")
+    length = "length; default: as long as a given sound, else the model's own"
+    add("-s", "--seconds", "--duration", type=float, metavar="S", help=length)
+    add("--steps", type=int, metavar="N")
+    add("--cfg-scale", "--cfg", type=float, metavar="G", help="how strictly to follow the prompt; 1 turns guidance off")
+    add("--sampler", metavar="NAME", help="a name that does not fit the model lists those that do")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a LoRA on top of the model; repeatable")
+
+
+def takes(p: argparse.ArgumentParser) -> None:
+    """How many sounds."""
+    add = p.add_argument_group("many sounds").add_argument
+    add("--seed", type=int, nargs="+", metavar="N", help="a sound for each; the same seed gives the same sound")
+    text = "so many of each prompt, with the seeds that follow"
+    add("--variations", "--auto-seeds", type=int, metavar="N", help=text)
+    text = "so many at once, if they differ in words, length and seed alone; by itself also how many"
+    add("-n", "--batch-size", type=int, metavar="N", help=text)
+    add("--dry-run", action="store_true", help="show what would be made; reads no model")
+
+
+def sources(p: argparse.ArgumentParser) -> None:
+    """Sounds that a run starts from."""
+    add = p.add_argument_group("other sounds as a start").add_argument
+    add("--init-audio", metavar="FILE", help="a sound to vary")
+    add("--init-noise-level", type=float, metavar="X", help="how much: 0 to 1 (flow models), sigma (v models)")
+    add("--inpaint", type=float, nargs=2, action="append", metavar=("START", "END"), help="seconds to make anew")
+    add("--inpaint-audio", metavar="FILE", help="the sound to repair; default: --init-audio")
+
+
+def fine(p: argparse.ArgumentParser) -> None:
+    """What few need."""
+    add = p.add_argument_group("fine control").add_argument
+    add("--cfg-rescale", type=float, metavar="X", help="0 to 1: tame the loudness of strong guidance")
+    add("--cfg-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
+    add("--apg-scale", "--apg", type=float, metavar="X", help="0 plain guidance, 1 projected")
+    add("--sigma-min", type=float, metavar="X", help="v models")
+    add("--sigma-max", type=float, metavar="X")
+    add("--headroom-seconds", type=float, metavar="S", help="made beyond the end and cut off (Stable Audio 3)")
+    text = "what else the model's config asks for"
+    add("--condition", action="append", dest="conditions", metavar="NAME=VALUE", help=text)
+
+
+def files(p: argparse.ArgumentParser) -> None:
+    """Where the sounds go."""
+    add = p.add_argument_group("files").add_argument
+    text = f"a file ({', '.join(SOUNDS)}), or a folder; default output/"
+    add("-o", "--output", "--out", metavar="FILE|DIR", help=text)
+    text = f"names in the folder; default {TEMPLATE}; fields: {', '.join(OWN_FIELDS)}, bpm, steps ..."
+    add("--name", metavar="TEMPLATE", help=text)
+    add("--overwrite", action="store_true", help="replace an existing file")
+
+
+def running(p: argparse.ArgumentParser) -> None:
+    """How it is done and told."""
+    group = p.add_argument_group("running")
+    add = group.add_argument
+    add("--dtype", choices=("auto", *DTYPES), default="auto", help="of the weights in memory")
+    add("--keep-models", action="store_true", help="do not free each part of the model after its phase")
+    add("--low-memory", action="store_true", help="smaller pieces at a time: the same sound in less memory")
+    add("--json", action="store_true", help="one line of JSON for each sound instead of its path")
+    told = group.add_mutually_exclusive_group()
+    told.add_argument("-v", "--verbose", action="store_true", help="time of each phase and peak memory")
+    told.add_argument("-q", "--quiet", action="store_true", help="nothing but errors on stderr")
+    add("-V", "--version", action="version", version=f"stable-audio-mlx {__version__}")

@@ -1,0 +1,51 @@
+"""Work shared out among the processes that ``mlx.launch`` starts."""
+
+import os
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# What the backends of mlx.launch, or mpirun, tell each process they start.
+LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's number among ``size``; alone it is 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None  # mx.distributed.Group
+
+    def mine(self, index: int) -> bool:
+        """Whether piece ``index`` of the common list is this process's."""
+        return index % self.size == self.rank
+
+    def together(self, number: int = 0) -> int:
+        """The first process's ``number`` (below 2**31), once all have come here."""
+        if self.size == 1:
+            return number
+        import mlx.core as mx
+
+        mine = mx.array(number if self.rank == 0 else 0, mx.int32)
+        total: Any = mx.distributed.all_sum(mine, group=self.group, stream=mx.cpu).item()
+        return int(total)
+
+    def drawer(self) -> Callable[[], int]:
+        """Draws 32-bit numbers that nobody can foresee, the same ones in every process."""
+        if self.size == 1:
+            return lambda: secrets.randbelow(2**32)
+        common = random.Random(self.together(secrets.randbelow(2**31)))
+        return lambda: common.getrandbits(32)
+
+
+def join() -> Team:
+    """The processes that were launched together; all of them call this."""
+    if not any(name in os.environ for name in LAUNCHED):
+        return Team()
+    import mlx.core as mx
+
+    group = mx.distributed.init()
+    return Team(group.rank(), group.size(), group)
