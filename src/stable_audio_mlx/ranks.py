@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import StableAudioError
+
 # What the backends of mlx.launch, or mpirun, tell each process they start.
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
@@ -30,7 +32,10 @@ class Team:
         import mlx.core as mx
 
         mine = mx.array(number if self.rank == 0 else 0, mx.int32)
-        total: Any = mx.distributed.all_sum(mine, group=self.group, stream=mx.cpu).item()
+        try:
+            total: Any = mx.distributed.all_sum(mine, group=self.group, stream=mx.cpu).item()
+        except RuntimeError:
+            raise StableAudioError("another of the processes that were launched has stopped; it says why") from None
         return int(total)
 
     def drawer(self) -> Callable[[], int]:

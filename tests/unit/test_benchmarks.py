@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks import compare, floors, make_checkpoint, measure, official, run
+from benchmarks import compare, floors, make_checkpoint, measure, official, run, takes
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.weights.layout import published_tensors
 from stable_audio_mlx.weights.safetensors import read_header
@@ -162,3 +162,13 @@ def test_an_official_module_gets_every_weight_or_none():
     assert mx.array_equal(theirs.weight, weight) and mx.array_equal(theirs.bias, mx.ones(2))
     with pytest.raises(KeyError, match="bias"):
         official.share(theirs, {"weight": weight}, [])
+
+
+def test_many_takes_are_measured_from_outside():
+    """Of the real command: one memory and one time for each sound; what grows or slows down shows."""
+    result = takes.measure("tiny", takes=13, steps=1)
+    assert len(result["memory"]) == len(result["seconds"]) == 13 and min(result["memory"]) > 30e6
+    assert abs(result["growth"]) < 0.05, result
+    found = takes.verdict([100] * 10 + [100, 90, 107], [9.0] + [1.0] * 10 + [2.0] * 10)
+    assert found == pytest.approx({"growth": 0.07, "slower": 2.0})
+    assert "+7.0% at most" in takes.table(result | found)

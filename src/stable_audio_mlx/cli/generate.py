@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError, StableAudioError
+from ..names import free_paths
 from ..options import FinishOptions, GenerateOptions
 from ..ranks import Team, join
 from ..takes import Take, merged, together, with_sounds
@@ -62,7 +63,7 @@ class Session:
         groups = list(together(takes, arguments.batch_size or 1))
         self.groups = [[plan.jobs[i] for i in group] for n, group in enumerate(groups) if team.mine(n)]
         self.total, self.done = sum(map(len, self.groups)), 0
-        self.alone = len(plan.jobs) == 1 and not plan.failed
+        self.alone = len(plan.jobs) == 1 and not plan.failed and team.size == 1
         self._pipeline: tuple[str | None, StableAudioPipeline] | None = None
 
     def run(self) -> int:
@@ -70,10 +71,10 @@ class Session:
         seeds = [str(job.take.options.seed) for group in self.groups for job in group]
         more = f" ... ({len(seeds)} sounds)" if len(seeds) > SEEDS_SHOWN else ""
         try:
+            if any(group[0].take.model == self.arguments.model for group in self.groups):
+                self.open(self.arguments.model)  # what is wrong with it is wrong with all
+            note("seed " + " ".join(seeds[:SEEDS_SHOWN]) + more)
             for group in self.groups:
-                if self._pipeline is None:
-                    self.open(None)  # what is wrong with it is wrong with all
-                    note("seed " + " ".join(seeds[:SEEDS_SHOWN]) + more)
                 self.attempt(group)
         except KeyboardInterrupt:
             if not self.alone:
@@ -108,10 +109,13 @@ class Session:
         result = watch(pipeline.steps(options), self.arguments.verbose, label)
         for sound, job in zip(pipeline.sounds(result), group, strict=True):
             sound = finish(sound, job.take.finish)
-            written = sound.save(job.path, self.arguments.overwrite)
+            path = job.path
+            if path.exists() and not self.arguments.overwrite:  # somebody else's, since the name was chosen
+                [path] = free_paths(path.parent, [path.name])
+            written = sound.save(path, self.arguments.overwrite)
             self.done += 1
             for told in sound.notes:
-                note(f"{job.path.name}: {told}")
+                note(f"{path.name}: {told}")
             note_level(written)
             show({"path": str(written.path), **sound.record}, written.path, self.arguments.json)
 
@@ -123,8 +127,8 @@ class Session:
             a = self.arguments
             self._pipeline = None
             keep = a.keep_models or (len(self.groups) > 1 and not a.low_memory)
-            name = model or a.model or default_model()
-            self._pipeline = model, StableAudioPipeline.from_pretrained(name, a.dtype, keep, a.low_memory)
+            opened = StableAudioPipeline.from_pretrained(model or default_model(), a.dtype, keep, a.low_memory)
+            self._pipeline = model, opened
             if self._pipeline[1].facts.takes_text and a.prompt is None and not a.prompt_file:
                 raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')
         return self._pipeline[1]

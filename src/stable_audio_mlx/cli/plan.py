@@ -44,7 +44,8 @@ def make_plan(arguments: argparse.Namespace, team: Team) -> Plan:
     base = take_from_mapping({k: v for k in kinds() if k not in OWN and (v := getattr(arguments, k, None)) is not None})
     folder = Path(arguments.prompt_file).parent if arguments.prompt_file else ""
     lines = list(lines_of(arguments))
-    choice = (arguments.seed or (), arguments.variations or batch_alone(arguments, lines), team.drawer())
+    count = batch_alone(arguments, lines) if arguments.variations is None else arguments.variations
+    choice = (arguments.seed or (), count, team.drawer())
     for line in lines:
         try:
             if line.error:
@@ -100,8 +101,10 @@ def paths_of(takes: list[Take], arguments: argparse.Namespace) -> list[Path]:
     now = time.localtime()
     common = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now)}
 
+    models = {model: model_name(model) for model in {take.model for take in takes}}
+
     def values(take: Take, index: int) -> dict[str, Any]:
-        return values_of(take, index, model=model_name(take.model or arguments.model), **common)
+        return values_of(take, index, model=models[take.model], **common)
 
     if is_folder(arguments.output):
         filled = (names.fill(take.name, values(take, index)) for index, take in enumerate(takes, 1))

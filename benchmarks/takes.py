@@ -1,0 +1,112 @@
+"""Many takes in one run of the real command: the memory it holds after each, the time from one sound to the next.
+
+    python -m benchmarks.takes                                # 200 takes of the embedded model
+    python -m benchmarks.takes --takes 40 --model model/stable-audio-open-small --steps 8
+
+Memory should not grow after the tenth take and no take should be slower than the first warm one.  The prompts differ in
+words and length, so that what is kept for one shape or one prompt shows.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = ("kick drum", "heavy rain", "warm pad, c major", "plucked string playing a4", "fast siren", "hi-hat")
+WARM = 10  # takes before memory is held against what follows
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.takes", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny", help="name or folder of a model (default: %(default)s)")
+    parser.add_argument("--takes", type=int, default=200, help="how many sounds (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2, help="sampling steps (default: %(default)s)")
+    parser.add_argument("--same", action="store_true", help="one prompt and one length, other seeds only")
+    parser.add_argument("--low-memory", action="store_true", help="as the command's")
+    parser.add_argument("--json", action="store_true", help="print memory and time of every take as JSON")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    result = measure(options.model, options.takes, options.steps, options.same, options.low_memory)
+    print(json.dumps(result) if options.json else table(result))
+    return 0
+
+
+def measure(model: str, takes: int, steps: int, same: bool = False, low_memory: bool = False) -> dict[str, Any]:
+    """Run the command and look at it whenever it tells a path.  Exits as it does."""
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = Path(folder, "prompts.jsonl")
+        lines = [
+            {"prompt": WORDS[0 if same else k % len(WORDS)], "seed": k, "seconds": 1 if same else 0.5 + k % 7 / 4}
+            for k in range(takes)
+        ]
+        prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        command = [sys.executable, str(ROOT / "generate.py"), "--prompt-file", str(prompts), "--steps", str(steps)]
+        command += [
+            "--model",
+            model,
+            "--output",
+            f"{folder}/out/",
+            "--quiet",
+            *(["--low-memory"] if low_memory else []),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        memory, seconds, last = [], [], time.perf_counter()
+        assert process.stdout
+        for path in process.stdout:
+            seconds.append(time.perf_counter() - last)
+            memory.append(resident(process.pid))
+            Path(path.strip()).unlink()  # a disk's cache is not the matter here
+            last = time.perf_counter()
+        if process.wait():
+            sys.exit(process.returncode)
+    return {
+        "model": model,
+        "takes": takes,
+        "steps": steps,
+        "memory": memory,
+        "seconds": seconds,
+        **verdict(memory, seconds),
+    }
+
+
+def verdict(memory: list[int], seconds: list[float]) -> dict[str, float]:
+    """Growth after the warm takes, as a share; median time of the last takes over that of the first warm ones."""
+    warm = memory[: WARM + 1][-1]
+    late, early = seconds[-WARM:], seconds[1 : WARM + 1] or seconds
+    return {
+        "growth": max(memory[WARM:] or memory) / warm - 1,
+        "slower": statistics.median(late) / statistics.median(early),
+    }
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds now."""
+    if os.path.exists("/proc/self/status"):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout) * 1024
+
+
+def table(result: dict[str, Any]) -> str:
+    """The measurement as text."""
+    memory, seconds, takes = result["memory"], result["seconds"], result["takes"]
+    shown = sorted({n for n in (1, 2, 5, WARM, takes // 4, takes // 2, takes) if 1 <= n <= takes})
+    lines = [f"{result['model']}: {takes} takes of {result['steps']} steps", f"{'take':>6}{'memory':>12}{'time':>10}"]
+    lines += [f"{n:>6}{memory[n - 1] / 1e6:>9.1f} MB{seconds[n - 1]:>8.3f} s" for n in shown]
+    lines.append(f"memory after take {WARM}: {result['growth']:+.1%} at most")
+    lines.append(f"time of the last {WARM} takes over that of the first warm ones: {result['slower']:.2f} (medians)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
