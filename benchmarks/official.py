@@ -4,6 +4,7 @@
 
 CHECKOUT is a clone of github.com/Stability-AI/stable-audio-3.  Both sides have the same weights, inputs and BLAS, and
 their results are compared.  The peak memory of either side is that of a fresh process that runs nothing else.
+With ``--torch``, the repository's PyTorch package takes the other side as well, with random weights of the same shapes.
 """
 
 import argparse
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--official", required=True, help="folder optimized/mlx of the official repository")
     parser.add_argument("--part", choices=["step", "decode"], action="append", help="default: both")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0], help="lengths (default: 10 60)")
+    parser.add_argument("--torch", action="store_true", help="against the official PyTorch package, too")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of measurements (default: %(default)s)")
     options = parser.parse_args(arguments)
     print(
@@ -55,11 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     for part in options.part or ["step", "decode"]:
         for seconds in options.seconds:
             request = {"part": part, "seconds": seconds, "model": options.model, "official": options.official}
-            rows = child("compare_arms", request | {"pairs": options.pairs})
             memory = [child("peak", request | {"side": side}) for side in (0, 1)]
-            for row in rows:
-                low, high = row["quartiles"]
-                print(line(row, memory))
+            for other in ["runtime", *(["torch"] if options.torch else [])]:
+                for row in child("compare_arms", request | {"pairs": options.pairs, "other": other}):
+                    print(line(row, memory if other == "runtime" else memory[:1]), flush=True)
     return 0
 
 
@@ -68,7 +69,8 @@ def line(row: dict[str, Any], memory: list[int]) -> str:
     times = f"{row['ours']:9.3f}{row['theirs']:9.3f}{row['ratio']:8.2f}"
     quartiles = "{:.2f} to {:.2f}".format(*row["quartiles"])
     held = "".join(f"{peak / 1e9:8.2f}" for peak in memory)
-    return f"{row['name']:<26}{times}   {quartiles:<14}{held}  {row['difference']:.0e}"
+    difference = "" if row["difference"] is None else f"  {row['difference']:.0e}"
+    return f"{row['name']:<26}{times}   {quartiles:<14}{held}{difference}"
 
 
 def child(function: str, request: dict[str, Any]) -> Any:
@@ -79,7 +81,9 @@ def child(function: str, request: dict[str, Any]) -> Any:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def compare_arms(part: str, seconds: float, model: str, official: str, pairs: int) -> list[dict[str, Any]]:
+def compare_arms(
+    part: str, seconds: float, model: str, official: str, pairs: int, other: str = "runtime"
+) -> list[dict[str, Any]]:
     """Seconds of both sides and their ratio: CPU-seconds with one BLAS thread, else wall time."""
     import numpy as np
 
@@ -87,9 +91,13 @@ def compare_arms(part: str, seconds: float, model: str, official: str, pairs: in
 
     clock = time.process_time if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else time.perf_counter
     ours, *others = PARTS[part](model, official, seconds)
+    if other == "torch":
+        others = torch_arms(part, model, official, seconds)
     expected, rows = np.array(ours()), []
     for name, theirs in others:
-        difference = float(np.abs(np.array(theirs()) - expected).max() / np.abs(expected).max())
+        result, difference = theirs(), None
+        if other == "runtime":
+            difference = float(np.abs(np.array(result) - expected).max() / np.abs(expected).max())
         timed = row(f"{name}, {seconds:g} s", ours, theirs, clock, pairs)
         rows.append({**timed, "difference": difference})
     return rows
@@ -175,6 +183,19 @@ def decode_arms(model: str, official: str, seconds: float, alone: bool = False) 
         return y
 
     return [ours_run, *((f"decode, chunks of {c[0]}", lambda c=c: theirs_run(*c)) for c in (SHIPPED, BETTER))]
+
+
+def torch_arms(part: str, model: str, official: str, seconds: float) -> list[Any]:
+    """(name, a run of the PyTorch package): the step, or decoding whole and in the package's usual chunks."""
+    from stable_audio_mlx.weights.source import open_model
+
+    from . import official_torch as package
+
+    config, frames = open_model(model).config, latents(seconds)
+    if part == "step":
+        return [("step, PyTorch", package.step(official, config, frames, TOKENS))]
+    ways = {"whole": None, "chunks of 128": 128}
+    return [(f"decode, PyTorch, {name}", package.decode(official, config, frames, n)) for name, n in ways.items()]
 
 
 PARTS = {"step": step_arms, "decode": decode_arms}
