@@ -13,7 +13,7 @@ ROWS = [
     {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "names"},
     {"models", "sound"},
     {"weights"},
-    {"lora", "data", "run", "plots", "record", "takes"},
+    {"lora", "data", "run", "plots", "record", "takes", "diagnosis"},
     {"pipeline", "codec", "prompt_file"},
     {"training"},
     {"cli", "web"},

@@ -4,10 +4,12 @@ Every budget gives the same numbers; a larger one is faster.  Weights, and the s
 top.  A budget holds for the thread that asked for it; how much freed memory MLX keeps is one number per process.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -63,3 +65,32 @@ def within(budget: Budget, items: Iterator[T]) -> Iterator[T]:
             except StopIteration:
                 return
         yield item
+
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")  # of a container, where it has its own
+
+
+def available() -> int:
+    """Bytes of main memory that can be taken without anything else having to give way; 0 where nobody knows.
+
+    On Linux what the kernel estimates, within the limit of a container; elsewhere three quarters of all there is.
+    """
+    try:
+        text = MEMINFO.read_text(encoding="ascii", errors="replace")
+        free = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return total() * 3 // 4
+    try:
+        limit, used = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no limit is "max"
+        return free
+
+
+def total() -> int:
+    """Bytes of main memory in this computer; 0 where nobody knows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

@@ -12,10 +12,9 @@ from . import audio, cpu, record
 from .errors import ConfigError, OptionError, SanityError
 from .events import Clock, Event, peak_memory
 from .lora.stack import Fit, LoraStack
-from .memory import LOW, NORMAL, within
+from .memory import LOW, NORMAL, available, within
 from .models.conditioners import Condition
 from .options import Completed, GenerateOptions, as_list, complete, spread
-from .presets import ModelFacts
 from .run import (
     Known,
     Run,
@@ -30,6 +29,7 @@ from .run import (
 )
 from .sampling.inpaint import put_back
 from .sound import Sound, check_sound
+from .weights.catalog import facts_of
 from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
 
@@ -37,34 +37,29 @@ from .weights.source import ModelSource, open_model
 class StableAudioPipeline:
     """A text-to-audio model; its parts are read when needed: text encoder, then transformer, then decoder.
 
-    Each is freed after its phase, unless ``keep_models``.
+    Each is freed after its phase, unless ``keep_models``; None keeps them if all take less than half of what is free.
     """
 
-    def __init__(self, source: ModelSource, dtype: str = "auto", keep_models: bool = False, low_memory: bool = False):
+    def __init__(
+        self, source: ModelSource, dtype: str = "auto", keep_models: bool | None = False, low_memory: bool = False
+    ):
         cpu.setup()
+        if keep_models is None:
+            keep_models = not low_memory and source.weight_bytes < available() // 2
         self._source, self._dtype = source, dtype
         self._budget = LOW if low_memory else NORMAL
         self._parts, self._loras = Parts(source, dtype, keep_models), LoraStack(source)
         self._model = model = source.create()
         if model.dit is None:
             raise ConfigError(f"{source.name}: an autoencoder makes no sound from text; use encode and decode with it")
-        assert model.objective is not None
         if model.sample_size < model.downsampling_ratio:
             raise ConfigError(f"model_config.sample_size: {model.sample_size} samples are less than one latent frame")
         self.name, self.config, self.sample_rate = source.name, source.config, model.sample_rate
-        self.facts = ModelFacts(
-            objective=model.objective,
-            sample_rate=model.sample_rate,
-            window=model.sample_size // model.downsampling_ratio * model.downsampling_ratio,
-            guidable=bool(model.cross_ids or model.prepend_ids),
-            takes_text=bool(model.conditioner and model.conditioner.text_ids),
-            stable_audio_3=model.mask_padding_attention or bool(model.local_ids),
-            defaults=(source.manifest or {}).get("defaults"),
-        )
+        self.facts = facts_of(source, model)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, dtype: str = "auto", keep_models: bool = False, low_memory: bool = False
+        cls, name: str | Path, dtype: str = "auto", keep_models: bool | None = False, low_memory: bool = False
     ) -> "StableAudioPipeline":
         """Open a known name, a hub id or a folder (converted or source).
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import codec
-from stable_audio_mlx import StableAudioPipeline, audio, cpu
+from stable_audio_mlx import StableAudioPipeline, audio, cpu, memory, pipeline
 from stable_audio_mlx.cli.main import main
 from stable_audio_mlx.memory import LOW, NORMAL, budget, spending, within
 from stable_audio_mlx.models.autoencoder import Autoencoder
@@ -144,3 +144,29 @@ def test_low_memory_takes_less_memory(tmp_path, monkeypatch, capsys):
     assert 0 < taken[1] < 0.6 * taken[0]
     lines = [*codec.header(row), codec.line(row)]
     assert len(lines) == 3 and lines[2].split()[:2] == ["decode", "6.0"]
+
+
+def test_available_memory_is_the_kernels_estimate_within_a_containers_limit(tmp_path, monkeypatch):
+    assert 0 < memory.available() <= memory.total()
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available() == memory.total() * 3 // 4
+    (tmp_path / "meminfo").write_text("MemTotal:  900 kB\nMemAvailable:   500 kB\n")
+    assert memory.available() == 500 * 1024
+    for limit, expected in (("max", 500 * 1024), ("100000", 90000), ("900000000", 500 * 1024)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text("10000\n")
+        assert memory.available() == expected
+
+
+@pytest.mark.parametrize(("free", "kept"), [(1 << 40, True), (1 << 20, False)])
+def test_models_are_kept_for_the_next_take_where_memory_allows(monkeypatch, free, kept):
+    monkeypatch.setattr(pipeline, "available", lambda: free)
+    tiny = ROOT / "model" / "tiny"
+    pipe = StableAudioPipeline.from_pretrained(tiny, keep_models=None)
+    assert 4 * 7_500_000 < pipe._source.weight_bytes < 4 * 8_000_000
+    pipe.generate("kick drum", seconds=0.2, steps=1, seed=0)
+    assert bool(pipe._parts._loaded) is kept
+    low = StableAudioPipeline.from_pretrained(tiny, keep_models=None, low_memory=True)
+    low.generate("kick drum", seconds=0.2, steps=1, seed=0)
+    assert not low._parts._loaded

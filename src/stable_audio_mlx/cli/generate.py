@@ -126,7 +126,7 @@ class Session:
 
             a = self.arguments
             self._pipeline = None
-            keep = a.keep_models or (len(self.groups) > 1 and not a.low_memory)
+            keep = True if a.keep_models else None if len(self.groups) > 1 else False
             opened = StableAudioPipeline.from_pretrained(model or default_model(), a.dtype, keep, a.low_memory)
             self._pipeline = model, opened
             if self._pipeline[1].facts.takes_text and a.prompt is None and not a.prompt_file:

@@ -13,7 +13,9 @@ COMMANDS = {
     "decode": "latents or codes into sounds",
     "roundtrip": "sounds through an autoencoder and back: what it loses",
     "pre-encode": "a folder of sounds with captions into latents to train on",
+    "models": "what is on this computer and what can be had",
     "verify": "check a converted model",
+    "doctor": "is everything here, and what to do if not",
     "lora": "LoRA files: info, fuse into a model, convert",
 }
 

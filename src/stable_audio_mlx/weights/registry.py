@@ -32,7 +32,9 @@ class Known:
     """One known model; counts are those of the published model.safetensors, 0 or "" where nobody recorded them.
 
     ``parameters`` is without buffers.  ``files`` are the only ones wanted of a repository that holds several models,
-    the first stands for all; ``inside`` names the models whose checkpoints contain this autoencoder.
+    the first stands for all; ``inside`` names the models whose checkpoints contain this autoencoder.  ``objective`` and
+    ``window``, the longest clip in samples, are those of the published config, "" and 0 for an autoencoder.  ``size``
+    is that of a weights file that is not all float32.
     """
 
     name: str
@@ -45,10 +47,13 @@ class Known:
     parameters: int = 0
     files: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    objective: str = ""
+    window: int = 0
+    size: int = 0
 
 
 def stable_audio_3(size: str, revision: str, gated: bool) -> Known:
-    large = size.startswith("medium")
+    large, base = size.startswith("medium"), size.endswith("-base")
     return Known(
         name=f"stable-audio-3-{size}",
         repo=f"stabilityai/stable-audio-3-{size}",
@@ -57,6 +62,8 @@ def stable_audio_3(size: str, revision: str, gated: bool) -> Known:
         revision=revision,
         tensors=997 if large else 685,
         parameters=2_305_495_393 if large else 567_573_553,
+        objective="rectified_flow" if base else "rf_denoiser",
+        window=16_777_216 if large else 5_324_800 if base else 5_292_032,
     )
 
 
@@ -82,6 +89,9 @@ MODELS = (
         sha256="0ee8b9edbe3104cb079dd163b62589d67d9c321ea8942cbbd81e6f7d3f390be2",
         tensors=750,
         parameters=497_190_274,
+        objective="rf_denoiser",
+        window=524_288,
+        size=1_676_829_212,
     ),
     Known(
         name="stable-audio-open-1.0",
@@ -90,6 +100,8 @@ MODELS = (
         gated=True,
         tensors=745,
         parameters=1_213_337_602,
+        objective="v",
+        window=2_097_152,
     ),
     stable_audio_3("small-music", "0fef1392cd842149a2b6d445e181c97608faac06", True),
     stable_audio_3("small-sfx", "ae12755283df9d62ca39a9b050a39a0b607b8c20", True),

@@ -1,6 +1,7 @@
 """``open_model``: one interface to a model's config and weights, whether converted or still in PyTorch's layout."""
 
 import json
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ class ModelSource:
     def sizes(self) -> dict[str, int]:
         """What the config leaves to the files (``models.conditioners.checkpoint_sizes``)."""
         return checkpoint_sizes({key: e.shape for key, e in self.entries.get("conditioner", {}).items()})
+
+    @property
+    def weight_bytes(self) -> int:
+        """What all the weights take in float32; the text encoder's as far as they are here."""
+        numbers = sum(math.prod(e.shape) for entries in self.entries.values() for e in entries.values())
+        text = list(self.folder.glob("text_encoder*.safetensors")) + list(self.folder.glob("*/model.safetensors"))
+        return 4 * numbers + 2 * sum(file.stat().st_size for file in text)  # most are 16-bit
 
     def create(self) -> AudioModel:
         """The model that the config describes, with untrained weights that take no memory yet."""
