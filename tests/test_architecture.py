@@ -16,7 +16,8 @@ ROWS = [
     {"lora", "data", "run", "plots", "record", "takes", "diagnosis"},
     {"pipeline", "codec", "prompt_file"},
     {"training"},
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
 ]
 ROW = {room: i for i, row in enumerate(ROWS) for room in row}
 FILES = sorted(SRC.rglob("*.py"))

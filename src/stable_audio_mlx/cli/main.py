@@ -8,6 +8,7 @@ from .. import __version__
 
 COMMANDS = {
     "generate": "text in, sound out",
+    "serve": "a page to make sounds with, and an HTTP API",
     "convert": "a PyTorch checkpoint into a model folder",
     "encode": "sounds into latents or codes",
     "decode": "latents or codes into sounds",

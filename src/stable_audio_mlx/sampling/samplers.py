@@ -128,13 +128,18 @@ V = {
 SAMPLERS = {"rf_denoiser": FLOW, "rectified_flow": FLOW, "v": V}
 
 
+def fitting(objective: str, stable_audio_3: bool = False) -> dict[str, Sampler]:
+    """The samplers of a model, by name."""
+    return FLOW_3 if stable_audio_3 and objective != "v" else SAMPLERS[objective]
+
+
 def sampler_for(name: str, objective: str, stable_audio_3: bool = False) -> Sampler:
     """The sampler ``name``; one that does not fit the model's objective is an OptionError that lists those that do.
 
     The names of stable-audio-tools with their ``k-`` in front are accepted.
     """
-    fitting = FLOW_3 if stable_audio_3 and objective != "v" else SAMPLERS[objective]
-    sampler = fitting.get(name.removeprefix("k-"))
+    known = fitting(objective, stable_audio_3)
+    sampler = known.get(name.removeprefix("k-"))
     if sampler is None:
-        raise OptionError(f"sampler {name!r} does not fit this model ({objective}); use one of: {', '.join(fitting)}")
+        raise OptionError(f"sampler {name!r} does not fit this model ({objective}); use one of: {', '.join(known)}")
     return sampler

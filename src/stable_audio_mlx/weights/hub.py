@@ -50,12 +50,18 @@ def local_model(name: str) -> Path | None:
     return next((home / name for home in model_homes() if (home / name / MANIFEST).is_file()), None)
 
 
-def best_local_model() -> Path | None:
-    """The converted model that ``generate.py`` takes unasked: the known models in order, then others, then ``tiny``."""
+def local_models() -> dict[str, Path]:
+    """Name -> folder of every converted model on this computer."""
     found: dict[str, Path] = {}
     for home in reversed(model_homes()):
         if home.is_dir():
             found |= {f.name: f for f in sorted(home.iterdir()) if (f / MANIFEST).is_file()}
+    return found
+
+
+def best_local_model() -> Path | None:
+    """The converted model that ``generate.py`` takes unasked: the known models in order, then others, then ``tiny``."""
+    found = local_models()
     text = [name for name in registry.KNOWN if not name.startswith("same-") and not name.endswith("-base")]
     others = [name for name in found if name not in registry.KNOWN and name != EMBEDDED]
     return next((found[name] for name in (*text, *others, EMBEDDED) if name in found), None)

@@ -1,0 +1,1 @@
+"""The studio: a local page to make sounds with, and the HTTP API behind it (docs/studio.md)."""

@@ -1,0 +1,89 @@
+"""What the server has: models, LoRAs, uploads, finished takes and the queue; and how a job becomes takes."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import audio
+from ..options import complete
+from ..sound import Sound, finish
+from ..takes import Take, with_sounds
+from .asked import Asked
+from .catalogue import Loras, Models
+from .jobs import Job, Queue
+from .library import Kept, Shelf
+from .peaks import outline
+
+UPLOADS_KEPT = 64
+
+
+class Studio:
+    """``folder`` holds the library; ``note`` is given what the terminal should know."""
+
+    def __init__(self, folder: Path, models: Models, loras: Loras, note: Callable[[str], None]):
+        self.takes = Shelf(folder, "take")
+        self.uploads = Shelf(folder / "uploads", "upload", UPLOADS_KEPT)
+        self.models, self.loras = models, loras
+        self.queue = Queue(self.make, note)
+
+    def ready(self) -> None:
+        """Look at the models, the chosen one first, in the thread that owns them."""
+        for name in self.models.names():
+            self.queue.do(lambda name=name: self._describe(name))
+
+    def _describe(self, name: str) -> None:
+        self.models.describe(name, self.loras.files())
+        self.queue.touch()
+
+    def submit(self, asked: Asked) -> Job:
+        """Queue what was asked, once it is known to be possible as far as the model is known.  OptionError, Refused."""
+        facts = self.models.facts(asked.model)
+        for take in asked.takes if facts else ():
+            complete(take.options, facts)
+        return self.queue.add(Job({**asked.request, "model": asked.model}, asked, len(asked.takes)))
+
+    def make(self, job: Job, report: Callable[..., None]) -> None:
+        """Make the takes of a job one by one.  Only the queue calls this, in the thread that owns the model."""
+        asked: Asked = job.work
+        for number, take in enumerate(asked.takes, 1):
+            report(phase="loading", take=number, step=0, steps=0)
+            began = time.perf_counter()
+            pipeline = self.models.open(asked.model)
+            options = with_sounds(take.options, audio.read)
+            with contextlib.closing(pipeline.steps(options)) as events:
+                for event in events:
+                    if event.kind == "note":
+                        report(note=event.message)
+                    elif event.kind == "step":
+                        report(phase="sampling", step=event.step, steps=event.total or 0)
+                    elif event.kind in ("text", "decode"):
+                        report(phase={"text": "starting", "decode": "decoding"}[event.kind])
+            for sound in pipeline.sounds(event):
+                kept = self.keep(finish(sound, take.finish), asked, take, time.perf_counter() - began)
+                report(kept=kept.shown())
+
+    def keep(self, sound: Sound, asked: Asked, take: Take, took: float) -> Kept:
+        """Put a sound into the library."""
+        record = dict(sound.record)
+        seed = record["seed"]
+        id, path = self.takes.new_path(asked.file_name(take, seed))
+        sound.save(path)
+        facts: dict[str, Any] = {
+            "prompt": take.options.prompt,
+            "seed": seed,
+            "model": asked.model,
+            "seconds": sound.seconds,
+            "sample_rate": sound.sample_rate,
+            "channels": sound.audio.shape[0],
+            "settings": asked.settings(record),
+            "request": {**asked.request, "model": asked.model, "seed": seed},
+            "notes": list(sound.notes),
+            "took": round(took, 3),
+            "peaks": outline(sound.audio),
+        }
+        return self.takes.add(id, path, facts)
+
+    def close(self) -> None:
+        self.queue.close()
