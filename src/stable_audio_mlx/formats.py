@@ -9,6 +9,7 @@ import numpy as np
 
 from . import riff
 from .errors import OptionError
+from .tags import id3, same_serial
 
 # What libsndfile calls a text, by RIFF's names for it.
 TAGS = {"title": "INAM", "artist": "IART", "copyright": "ICOP", "software": "ISFT", "comment": "ICMT"}
@@ -70,15 +71,15 @@ def ceiling(depth: str | None) -> float:
 
 
 def encode(
-    audio: np.ndarray, rate: int, suffix: str, depth: str | None, tags: Mapping[str, str], chunks: Sequence[riff.Chunk]
+    audio: np.ndarray, rate: int, suffix: str, depth: str | None, texts: Mapping[str, str], chunks: Sequence[riff.Chunk]
 ) -> bytes:
     """``audio`` (C, L), which fits the format, as a file's bytes; ``chunks`` are for WAV.  OptionError if too big."""
     if suffix != ".wav":
-        return with_libsndfile(audio, rate, FORMATS[suffix], depth, tags)
+        return with_libsndfile(audio, rate, FORMATS[suffix], depth, texts)
     bits = 32 if depth == "32f" else int(depth or 0)
-    texts = [riff.info({TAGS[name]: text for name, text in tags.items()})] if tags else []
+    info = [riff.info({TAGS[name]: text for name, text in texts.items()})] if texts else []
     try:
-        return riff.wav(audio if bits == 32 else quantized(audio, bits), rate, bits, [*texts, *chunks])
+        return riff.wav(audio if bits == 32 else quantized(audio, bits), rate, bits, [*info, *chunks])
     except ValueError as error:
         raise OptionError(f"{audio.shape[1]} samples in {len(audio)} channels: {error}; write .flac") from None
 
@@ -95,7 +96,7 @@ def quantized(audio: np.ndarray, bits: int) -> np.ndarray:
     return np.rint(scaled).astype(np.int32)
 
 
-def with_libsndfile(audio: np.ndarray, rate: int, form: Format, depth: str | None, tags: Mapping[str, str]) -> bytes:
+def with_libsndfile(audio: np.ndarray, rate: int, form: Format, depth: str | None, texts: Mapping[str, str]) -> bytes:
     import soundfile
 
     frames = (audio if depth is None else quantized(audio, int(depth)) << (32 - int(depth))).T
@@ -104,10 +105,12 @@ def with_libsndfile(audio: np.ndarray, rate: int, form: Format, depth: str | Non
         with soundfile.SoundFile(
             encoded, "w", rate, len(audio), form.subtypes[depth], format=form.container, endian="FILE"
         ) as file:
-            for name, text in tags.items():
+            for name, text in texts.items() if form.container != "MP3" else ():
                 setattr(file, name, text)
             for start in range(0, len(frames), BLOCK):
                 file.write(np.ascontiguousarray(frames[start : start + BLOCK]))
     except soundfile.LibsndfileError as error:
         raise OptionError(f"{form.container}: cannot hold this sound ({error.error_string.rstrip('.')})") from None
-    return encoded.getvalue()
+    if form.container == "MP3" and texts:
+        return id3(texts) + encoded.getvalue()
+    return same_serial(encoded.getvalue()) if form.container == "OGG" else encoded.getvalue()

@@ -68,3 +68,59 @@ def acid(beats: int, bpm: float, root: int | None = None, loop: bool = True, met
     beat, unit = meter
     root = 60 if root is None else root
     return b"acid", struct.pack("<IHHfIHHf", flags, root, 0x8000, 0.0, beats, unit, beat, bpm)
+
+
+def bext(description: str, originator: str, lufs: float | None, true_peak: float) -> Chunk:
+    """A Broadcast Wave chunk, version 2, with loudness and true peak; no date, so that equal sounds are equal files."""
+    text = struct.pack("<256s32s32s10s8sQH64s", ascii_bytes(description, 256), ascii_bytes(originator, 32), *4 * [b""], 0, 2, b"")
+    unknown = 0x7FFF
+    levels = [unknown if v is None or not abs(v) < 327 else round(100 * v) for v in (lufs, None, true_peak, None, None)]
+    return b"bext", text + struct.pack("<5h180x", *levels)
+
+
+def ascii_bytes(text: str, most: int) -> bytes:
+    return text.encode("ascii", "replace")[:most]
+
+
+def read_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Name and content of every chunk but the sound itself, of a WAV file that may be damaged: what is cut ends it."""
+    head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
+        return
+    while len(lead := file.read(8)) == 8:
+        name, size = lead[:4], int.from_bytes(lead[4:], "little")
+        if name == b"data" or size > LONGEST:
+            file.seek(size + size % 2, 1)
+            continue
+        content = file.read(size)
+        if len(content) < size:
+            return
+        file.read(size % 2)
+        yield name, content
+
+
+def read_info(content: bytes) -> dict[str, str]:
+    """The texts of a LIST chunk of type INFO by their names; {} for another list."""
+    found, at = {}, 4
+    while content[:4] == b"INFO" and at + 8 <= len(content):
+        name, size = content[at : at + 4].decode("latin-1"), int.from_bytes(content[at + 4 : at + 8], "little")
+        found[name] = content[at + 8 : at + 8 + size].rstrip(b"\0").decode("utf-8", "replace")
+        at += 8 + size + size % 2
+    return found
+
+
+def read_smpl(content: bytes) -> list[tuple[int, int]]:
+    """(first, last) frame of every loop."""
+    if len(content) < 36:
+        return []
+    count = int.from_bytes(content[28:32], "little")
+    loops = [content[at : at + 24] for at in range(36, min(36 + 24 * count, len(content) - 23), 24)]
+    return [struct.unpack("<II", loop[8:16]) for loop in loops]  # type: ignore[misc]
+
+
+def read_acid(content: bytes) -> dict[str, Any]:
+    """Tempo data as ``acid`` takes them; {} where the chunk is too short."""
+    if len(content) < 24:
+        return {}
+    flags, root, _, _, beats, unit, beat, bpm = struct.unpack("<IHHfIHHf", content[:24])
+    return {"bpm": round(bpm, 6), "beats": beats, "meter": [beat, unit], "loop": not flags & 1, "root": root if flags & 2 else None}
