@@ -8,13 +8,14 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
-    {"errors", "memory", "presets", "loudness", "riff"},
-    {"config", "options", "cpu", "files", "formats", "limiter", "ranks"},
-    {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "names"},
+    {"errors", "memory", "presets", "loudness", "riff", "tags"},
+    {"config", "options", "cpu", "files", "formats", "limiter", "player", "ranks"},
+    {"encoding"},
+    {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "metadata", "names"},
     {"models", "sound"},
     {"weights"},
     {"lora", "data", "run", "plots", "record", "takes", "diagnosis"},
-    {"pipeline", "codec", "prompt_file"},
+    {"pipeline", "codec", "prompt_file", "replay"},
     {"training"},
     {"web"},
     {"cli"},

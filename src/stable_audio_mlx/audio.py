@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .encoding import encode
 from .errors import AudioError
 from .files import check_output, written_whole
-from .formats import ceiling, check_format, encode
+from .formats import check_format, gain_for
 from .riff import Chunk
 
 MAX_CHANNELS = 8  # 7.1
@@ -146,7 +147,7 @@ def write(
 
     ``bit_depth``: "16", "24" or "32f", None for the best.  Float WAV keeps peaks over full scale; for all else the
     whole sound is turned down to fit, never clipped.  MP3 and Opus are resampled where they do not know the rate.
-    ``tags``: texts by the names of ``formats.TAGS``; ``chunks`` are put into WAV files.  OptionError for what the
+    ``tags``: texts by the names of ``encoding.TAGS``; ``chunks`` are put into WAV files.  OptionError for what the
     format cannot hold.
     """
     path = check_output(path, overwrite)
@@ -155,7 +156,7 @@ def write(
     peak, file_rate = float(np.abs(audio).max()), form.rate_for(rate)
     depth = bit_depth or form.best
     audio = resample(audio, rate, file_rate)
-    gain = min(1.0, ceiling(depth) / (float(np.abs(audio).max()) or 1.0))
+    gain = gain_for(float(np.abs(audio).max()), depth)
     audio = audio * np.float32(gain) if gain < 1 else audio
     with written_whole(path) as part:
         part.write_bytes(encode(audio, file_rate, path.suffix.lower(), depth, tags or {}, chunks))

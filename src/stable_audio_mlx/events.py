@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .options import Completed
+from .options import Completed, GenerateOptions
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Event:
     ``kind``: "options" (completed, in ``options``), "note" (``message`` for the user), "text" (prompts are encoded),
     "step" (``step`` of ``total``, which may be unknown; ``value`` latents (B, T, C)), "decode" (begins), "result"
     (``value`` as ``generate`` returns it, ``seconds`` of wall time by phase, ``peak_memory`` of the process in bytes,
-    ``loras`` that acted: file and strength).
+    ``given``: the options as they were asked for, ``loras`` that acted: file and strength).
     """
 
     kind: str
@@ -28,6 +28,7 @@ class Event:
     value: Any = None  # mx.array
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int = 0
+    given: GenerateOptions | None = None
     loras: Sequence[tuple[Path, float]] = ()
 
 

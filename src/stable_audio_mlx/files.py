@@ -10,6 +10,7 @@ from .errors import OptionError
 
 SOUNDS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")
 LATENTS, CODES = ".npy", ".npz"
+SIDECAR = ".json"  # beside a sound: how it was made
 
 
 def check_output(path: str | Path, overwrite: bool = False, extensions: Sequence[str] = SOUNDS) -> Path:

@@ -37,6 +37,14 @@ class Levels:
     peak_dbfs: float
     true_peak_dbtp: float
 
+    def __str__(self) -> str:
+        loud = "too quiet to measure" if self.lufs is None else f"{self.lufs:.1f} LUFS"
+        return f"{loud}, true peak {self.true_peak_dbtp:.1f} dBTP"
+
+    def turned(self, gain: float) -> "Levels":
+        """Of the same sound by ``gain`` dB."""
+        return Levels(self.lufs and self.lufs + gain, self.peak_dbfs + gain, self.true_peak_dbtp + gain)
+
 
 def measure(audio: np.ndarray, rate: int) -> Levels:
     """All levels of a sound (C, L)."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from . import riff
 from .errors import AudioError, OptionError
+from .files import SIDECAR
 from .loudness import Levels
-from .music import BEATS_PER_BAR, Key
 
-SIDECAR = ".json"
 SOFTWARE = "software"
 # Bytes of a comment that every reader takes; FLAC and MP3 know no limit.
 COMMENT = {".wav": 1900, ".aiff": 8000, ".aif": 8000, ".opus": 60_000}
@@ -20,10 +19,11 @@ LARGEST = 16 << 20  # bytes of a record that is read
 
 
 def texts(record: Mapping[str, Any], suffix: str) -> dict[str, str]:
-    """What a file's tags say, by the names of ``formats.TAGS``: prompt as title, the whole record as comment."""
+    """What a file's tags say, by the names of ``encoding.TAGS``: prompt as title, the whole record as comment."""
     if not record:
         return {}
-    said = {"title": one_line(record.get("prompt", "")), "copyright": record.get("license"), SOFTWARE: record.get(SOFTWARE)}
+    title, licence = one_line(record.get("prompt", "")), record.get("license")
+    said = {"title": title, "copyright": licence, SOFTWARE: record.get(SOFTWARE)}
     return {name: str(text) for name, text in said.items() if text} | {"comment": comment(record, suffix)}
 
 
@@ -46,20 +46,19 @@ def one_line(text: str, most: int = 120) -> str:
 
 
 def chunks(record: Mapping[str, Any], rate: int, samples: int, levels: Levels) -> list[riff.Chunk]:
-    """What a WAV file holds beside its sound: the record where the comment has no room for it, loop, tempo, loudness."""
+    """What a WAV file holds beside its sound: loudness, loop, tempo, the record if the comment has no room."""
     found = []
     if record:
-        found.append(riff.bext(one_line(record.get("prompt", ""), 256), record.get(SOFTWARE, ""), levels.lufs, levels.true_peak_dbtp))
-        if '"shortened":true' in comment(record, ".wav"):
+        text = one_line(record.get("prompt", ""), 256)
+        found.append(riff.bext(text, record.get(SOFTWARE, ""), levels.lufs, levels.true_peak_dbtp))
+        if len(compact(record).encode()) > COMMENT[".wav"]:
             found.append((riff.RECORD, compact(record).encode()))
-    root = 60 + Key.parse(record["key"]).root if record.get("key") else 60
     if record.get("loop"):
-        found.append(riff.smpl(rate, samples, root))
+        found.append(riff.smpl(rate, samples))
     if bpm := record.get("bpm"):
         whole = not record.get("trimmed") and bool(record.get("loop") or record.get("bars"))
-        meter = record.get("beats_per_bar", BEATS_PER_BAR)
         beats = max(round(samples / rate * bpm / 60), 1)
-        found.append(riff.acid(beats, bpm, root if record.get("key") else None, whole, (meter, 4)))
+        found.append(riff.acid(beats, bpm, None, whole, (record.get("beats_per_bar", 4), 4)))
     return found
 
 

@@ -123,15 +123,15 @@ class StableAudioPipeline:
 
         OptionError for latents.
         """
-        options = event.options
-        if options is None or event.kind != "result" or options.return_latents:
+        options, given = event.options, event.given
+        if options is None or given is None or options.return_latents:
             raise OptionError("sounds: needs the result of a run without return_latents")
         made_with = {**record.of_run(self._source, event.loras, self._dtype), "sample_rate": self.sample_rate}
         return [
             Sound(
                 np.array(clip[:, : int(seconds * self.sample_rate)]),
                 self.sample_rate,
-                {**record.of_clip(options, k, self.facts), **made_with},
+                {**record.of_clip(given, options, k), **made_with},
             )
             for k, (clip, seconds) in enumerate(zip(event.value, options.seconds, strict=True))
         ]
@@ -180,6 +180,7 @@ class StableAudioPipeline:
             options=run.options,
             seconds=clock.seconds,
             peak_memory=peak_memory(),
+            given=options,
             loras=[(fit.adapter.path, strength) for fit, strength in loras],
         )
 

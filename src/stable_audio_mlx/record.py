@@ -10,48 +10,36 @@ import mlx.core as mx
 import numpy as np
 
 from . import __version__
-from .options import Completed, GenerateOptions, as_list, complete
-from .presets import ModelFacts
+from .options import Completed, GenerateOptions, as_list, spread
 from .weights.folder import sha256
 from .weights.source import ModelSource
 
 SOFTWARE = f"stable-audio-mlx {__version__}"
 PER_CLIP = ("prompt", "negative_prompt", "seconds", "seed")
-ALWAYS = ("prompt", "seconds", "seed", "steps", "cfg_scale", "sampler")
+CHOSEN = ("seed", "steps", "cfg_scale", "sampler")  # recorded also where the model's own values were taken
+LENGTHS = ("bars", "continue_to", "extend_by")  # what says how long a clip is in place of seconds
 SOUNDS = ("init_audio", "inpaint_audio")
 ARRAYS = ("noise", "step_noise")
 NEVER = ("batch_size", "return_latents", "lora")
 
 
-def of_clip(options: Completed, clip: int, facts: ModelFacts) -> dict[str, Any]:
-    """Names and values of ``GenerateOptions`` for one clip of a run.
-
-    What is as the model or the sampler has it anyway is left out, but for what people look for.
-    """
-    plain = complete(GenerateOptions(sampler=options.sampler, init_audio=options.init_audio), facts)
-    found = {}
-    for name in GenerateOptions.__dataclass_fields__:
-        value, default = getattr(options, name), getattr(plain, name)
-        if name in PER_CLIP and value is not None:
-            value, default = value[clip], as_list(default)[0] if default else None
-        if name in NEVER or value is None or (value == default if name not in (*ALWAYS, *SOUNDS, *ARRAYS) else False):
+def of_clip(given: GenerateOptions, completed: Completed, clip: int) -> dict[str, Any]:
+    """Names and values of ``GenerateOptions`` that make one clip of a run again: what was asked and what was chosen."""
+    found = {"prompt": spread(given.prompt, completed.batch_size)[clip]}
+    for name, field in GenerateOptions.__dataclass_fields__.items():
+        value = getattr(given, name)
+        if name in NEVER or (name in SOUNDS + ARRAYS and value is None):
             continue
         if name in SOUNDS:
-            value = origin(value)
+            found[name] = origin(value)
         elif name in ARRAYS:
-            value = {"sha256": samples_sha256(value)}
-        found[name] = jsonable(value)
-    if found.get("inpaint_audio") == found.get("init_audio"):
-        found.pop("inpaint_audio", None)
-    return found
-
-
-def origin(sound: tuple[Any, float]) -> dict[str, Any]:
-    """Where a given sound came from: its file, or what identifies its samples."""
-    path = getattr(sound, "path", None)
-    if path is None:
-        return {"sha256": samples_sha256(sound[0]), "sample_rate": sound[1]}
-    return {"path": str(path), "sha256": file_sha256(path)}
+            found[name] = {"sha256": samples_sha256(value)}
+        elif value != field.default:
+            found[name] = jsonable(spread(value, completed.batch_size)[clip] if name in PER_CLIP else value)
+    found |= {name: jsonable(as_list(getattr(completed, name))[clip if name in PER_CLIP else 0]) for name in CHOSEN}
+    if not any(found.get(name) for name in LENGTHS):
+        found["seconds"] = completed.seconds[clip]
+    return {name: found[name] for name in GenerateOptions.__dataclass_fields__ if name in found}
 
 
 def of_run(source: ModelSource, acting: Sequence[tuple[Path, float]], dtype: str = "auto") -> dict[str, Any]:
@@ -60,6 +48,14 @@ def of_run(source: ModelSource, acting: Sequence[tuple[Path, float]], dtype: str
     precision = {"dtype": dtype} if dtype != "auto" else {}
     device = mx.default_device().type.name
     return {**model(source), **adapters, **precision, "software": SOFTWARE, "mlx": mx.__version__, "device": device}
+
+
+def origin(sound: tuple[Any, float]) -> dict[str, Any]:
+    """Where a given sound came from: its file, or what identifies its samples."""
+    path = getattr(sound, "path", None)
+    if path is None:
+        return {"sha256": samples_sha256(sound[0]), "sample_rate": sound[1]}
+    return {"path": str(path), "sha256": file_sha256(path)}
 
 
 def loras(acting: Sequence[tuple[Path, float]]) -> list[dict[str, Any]]:

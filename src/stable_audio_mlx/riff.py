@@ -5,12 +5,15 @@ Sources: Multimedia Programming Interface and Data Specifications 1.0 (fmt, LIST
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
 PCM, FLOAT = 1, 3
 MOST = 2**32 - 1  # bytes of a RIFF file behind its first eight
+UNKNOWN = 0x7FFF  # a level in bext that is not given
+LONGEST = 16 << 20  # bytes of a chunk that is read
 RECORD = b"json"  # our own chunk, which other programs skip: the whole record where ICMT has no room for it
 
 Chunk = tuple[bytes, bytes]
@@ -72,10 +75,10 @@ def acid(beats: int, bpm: float, root: int | None = None, loop: bool = True, met
 
 def bext(description: str, originator: str, lufs: float | None, true_peak: float) -> Chunk:
     """A Broadcast Wave chunk, version 2, with loudness and true peak; no date, so that equal sounds are equal files."""
-    text = struct.pack("<256s32s32s10s8sQH64s", ascii_bytes(description, 256), ascii_bytes(originator, 32), *4 * [b""], 0, 2, b"")
-    unknown = 0x7FFF
-    levels = [unknown if v is None or not abs(v) < 327 else round(100 * v) for v in (lufs, None, true_peak, None, None)]
-    return b"bext", text + struct.pack("<5h180x", *levels)
+    head = struct.pack("<256s32s58xH64x", ascii_bytes(description, 256), ascii_bytes(originator, 32), 2)
+    levels = (lufs, None, true_peak, None, None)
+    numbers = [UNKNOWN if v is None or not abs(v) < 327 else round(100 * v) for v in levels]
+    return b"bext", head + struct.pack("<5h180x", *numbers)
 
 
 def ascii_bytes(text: str, most: int) -> bytes:
@@ -123,4 +126,5 @@ def read_acid(content: bytes) -> dict[str, Any]:
     if len(content) < 24:
         return {}
     flags, root, _, _, beats, unit, beat, bpm = struct.unpack("<IHHfIHHf", content[:24])
-    return {"bpm": round(bpm, 6), "beats": beats, "meter": [beat, unit], "loop": not flags & 1, "root": root if flags & 2 else None}
+    key = {"root": root} if flags & 2 else {}
+    return {"bpm": round(bpm, 6), "beats": beats, "meter": [beat, unit], "loop": not flags & 1, **key}

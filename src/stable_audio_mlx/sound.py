@@ -1,6 +1,8 @@
 """A sound that knows how it was made: what the pipeline hands out, finished, saved and played."""
 
+import base64
 import dataclasses
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from . import audio, loudness
+from .encoding import encode
 from .errors import OptionError, SanityError
-from .files import check_output, written_whole
+from .files import SIDECAR, check_output, written_whole
 from .finishing import faded, heard, levelled
+from .formats import check_format, gain_for
+from .metadata import chunks, texts
 from .options import FinishOptions
+from .player import play
 
-SIDECAR = ".json"
 SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
 
 
@@ -47,13 +52,36 @@ class Sound:
 
         OptionError for what the format cannot hold and for a file that exists, unless ``overwrite``.
         """
-        sidecar = check_output(Path(path).with_suffix(SIDECAR), overwrite, (SIDECAR,)) if metadata else None
-        written = audio.write(path, self.audio, self.sample_rate, overwrite, self.bit_depth)
+        path = check_output(path, overwrite)
+        sidecar = check_output(path.with_suffix(SIDECAR), overwrite, (SIDECAR,)) if metadata else None
+        form = check_format(path, self.bit_depth, len(self.audio))
+        gain = gain_for(float(np.abs(self.audio).max()), self.bit_depth or form.best)
+        levels, suffix = self.levels.turned(loudness.to_db(gain)), path.suffix.lower()
+        beside = chunks(self.record, self.sample_rate, self.audio.shape[1], levels) if suffix == ".wav" else []
+        said = texts(self.record, suffix)
+        written = audio.write(path, self.audio, self.sample_rate, overwrite, self.bit_depth, said, beside)
         if sidecar:
-            record = {"path": written.path.name, **self.record, **vars(self.levels)}
+            record = {"path": path.name, **self.record, **vars(levels)}
             with written_whole(sidecar) as part:
                 part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return written
+
+    def play(self) -> None:
+        """Play the sound and wait for its end; ``PlayError`` where nothing can play it."""
+        play(self.wav16())
+
+    def wav16(self) -> bytes:
+        """A 16-bit WAV file for players and pages, turned down where it would clip."""
+        peak = float(np.abs(self.audio).max())
+        return encode(self.audio * np.float32(gain_for(peak, "16")), self.sample_rate, ".wav", "16", {}, ())
+
+    def _repr_html_(self) -> str:
+        """A player for notebooks."""
+        data = base64.b64encode(self.wav16()).decode()
+        seed = f", seed {self.record['seed']}" if "seed" in self.record else ""
+        title = html.escape(f"{self.record.get('prompt', '')}{seed}, {self.seconds:.4g} s")
+        player = f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
+        return f"<figure><figcaption>{title}</figcaption>{player}</figure>"
 
 
 def finish(sound: Sound, options: FinishOptions) -> Sound:

@@ -8,6 +8,7 @@ import argparse
 from .. import __version__
 from ..files import SOUNDS
 from ..names import TEMPLATE
+from ..options import BIT_DEPTHS
 from ..takes import OWN_FIELDS
 from .common import DTYPES, Parser
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for group in (words, takes, sources, fine, files, running):
+    for group in (words, takes, sources, fine, finishing, files, running):
         group(p)
     return p
 
@@ -79,6 +80,20 @@ def fine(p: argparse.ArgumentParser) -> None:
     add("--condition", action="append", dest="conditions", metavar="NAME=VALUE", help=text)
 
 
+def finishing(p: argparse.ArgumentParser) -> None:
+    """What is done to each sound after the model."""
+    add = p.add_argument_group("finishing, in this order").add_argument
+    add("--mono", action="store_true", default=None, help="one channel, the mean")
+    text = "cut off both ends what is 60 dB below the peak"
+    add("--trim-silence", action="store_true", default=None, help=text)
+    add("--fade-in", type=float, metavar="S", help="seconds")
+    add("--fade-out", type=float, metavar="S", help="seconds")
+    add("--normalize", metavar="LEVEL", help="peak, peak:DBFS or lufs:LUFS (BS.1770-4), such as lufs:-14")
+    text = "true-peak limiter; ceiling in dBTP, default -1"
+    add("--limit", type=float, nargs="?", const=-1.0, metavar="DBTP", help=text)
+    add("--bit-depth", choices=BIT_DEPTHS, help="of wav (default 32f), flac and aiff (24; 16 is dithered)")
+
+
 def files(p: argparse.ArgumentParser) -> None:
     """Where the sounds go."""
     add = p.add_argument_group("files").add_argument
@@ -87,6 +102,10 @@ def files(p: argparse.ArgumentParser) -> None:
     text = f"names in the folder; default {TEMPLATE}; fields: {', '.join(OWN_FIELDS)}, bpm, steps ..."
     add("--name", metavar="TEMPLATE", help=text)
     add("--overwrite", action="store_true", help="replace an existing file")
+    add("--metadata", action="store_true", help="also write all that made the sound, with hashes, into NAME.json")
+    text = "make a sound again from what its file or .json says; other flags win"
+    add("-C", "--config-from-metadata", metavar="FILE", help=text)
+    add("--play", action="store_true", help="play each sound when it is there")
 
 
 def running(p: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from .plan import Job, Plan, make_plan
 if TYPE_CHECKING:
     from ..events import Event
     from ..pipeline import StableAudioPipeline
+    from ..sound import Sound
 
 SEEDS_SHOWN = 8
 
@@ -58,7 +59,7 @@ class Session:
     """Makes jobs one after the other, with one model in memory; what fails is told and the rest goes on."""
 
     def __init__(self, arguments: argparse.Namespace, plan: Plan, team: Team):
-        self.arguments, self.team, self.failed = arguments, team, list(plan.failed)
+        self.arguments, self.team, self.failed, self.replay = arguments, team, list(plan.failed), plan.replay
         takes = [job.take for job in plan.jobs]
         groups = list(together(takes, arguments.batch_size or 1))
         self.groups = [[plan.jobs[i] for i in group] for n, group in enumerate(groups) if team.mine(n)]
@@ -112,12 +113,15 @@ class Session:
             path = job.path
             if path.exists() and not self.arguments.overwrite:  # somebody else's, since the name was chosen
                 [path] = free_paths(path.parent, [path.name])
-            written = sound.save(path, self.arguments.overwrite)
+            written = sound.save(path, self.arguments.overwrite, self.arguments.metadata)
             self.done += 1
-            for told in sound.notes:
+            for told in (*sound.notes, *(self.replay.differences(sound.record) if self.replay else ())):
                 note(f"{path.name}: {told}")
             note_level(written)
-            show({"path": str(written.path), **sound.record}, written.path, self.arguments.json)
+            note(f"{path.name}: {sound.seconds:.4g} s, {sound.levels}")
+            show({"path": str(written.path), **sound.record, **vars(sound.levels)}, written.path, self.arguments.json)
+            if self.arguments.play:
+                play(sound)
 
     def open(self, model: str | None) -> "StableAudioPipeline":
         """The model of a take; one is in memory at a time."""
@@ -132,6 +136,16 @@ class Session:
             if self._pipeline[1].facts.takes_text and a.prompt is None and not a.prompt_file:
                 raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')
         return self._pipeline[1]
+
+
+def play(sound: "Sound") -> None:
+    """Play it; what stands in the way is told and nothing more."""
+    from ..player import PlayError
+
+    try:
+        sound.play()
+    except PlayError as error:
+        note(str(error))
 
 
 def watch(events: "Iterator[Event]", verbose: bool, label: str = "") -> "Event":

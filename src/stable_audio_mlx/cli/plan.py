@@ -3,19 +3,23 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import names
 from ..errors import OptionError
-from ..files import check_output
+from ..files import SIDECAR, check_output
+from ..formats import check_format
 from ..options import GenerateOptions
 from ..prompt_file import Line, read_prompts
 from ..ranks import Team
 from ..takes import Take, canonical, kinds, take_from_mapping, takes_from_mapping, values_of
 from .common import OUTPUT, complain, is_folder
+
+if TYPE_CHECKING:
+    from ..replay import Replay
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Plan:
 
     jobs: list[Job] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    replay: "Replay | None" = None
 
 
 def make_plan(arguments: argparse.Namespace, team: Team) -> Plan:
@@ -41,7 +46,10 @@ def make_plan(arguments: argparse.Namespace, team: Team) -> Plan:
         raise OptionError("standard input cannot be shared among processes; write the prompts to a file")
     GenerateOptions(batch_size=arguments.batch_size)  # refuses what is no size
     plan, found = Plan(), []
-    base = take_from_mapping({k: v for k in kinds() if k not in OWN and (v := getattr(arguments, k, None)) is not None})
+    flags = {k: v for k in kinds() if (v := getattr(arguments, k, None)) is not None}
+    plan.replay = replayed(arguments, flags)
+    recorded = {} if plan.replay is None else plan.replay.mapping
+    base = take_from_mapping({**recorded, **{k: v for k, v in flags.items() if k not in OWN}})
     folder = Path(arguments.prompt_file).parent if arguments.prompt_file else ""
     lines = list(lines_of(arguments))
     count = batch_alone(arguments, lines) if arguments.variations is None else arguments.variations
@@ -59,10 +67,29 @@ def make_plan(arguments: argparse.Namespace, team: Team) -> Plan:
             complain(f"{line.where}: {error}")
             plan.failed.append(error.exit_code)
     paths = paths_of([take for take, _ in found], arguments)
+    for (take, _), path in zip(found, paths, strict=True):
+        check_format(path, take.finish.bit_depth)
     if not arguments.dry_run:
         paths = [check_output(path, True) for path in paths]
+        if arguments.metadata:
+            for path in paths:
+                check_output(path.with_suffix(SIDECAR), arguments.overwrite, (SIDECAR,))
     plan.jobs = [Job(take, path, where) for (take, where), path in zip(found, paths, strict=True)]
     return plan
+
+
+def replayed(arguments: argparse.Namespace, flags: Collection[str]) -> "Replay | None":
+    """The record that is to be made again; what it says of the whole command is put where nothing was given."""
+    if arguments.config_from_metadata is None:
+        return None
+    from ..replay import read_replay
+
+    replay = read_replay(arguments.config_from_metadata, flags)
+    arguments.model = arguments.model or replay.model
+    arguments.dtype = replay.dtype if arguments.dtype == "auto" else arguments.dtype
+    if arguments.prompt is None and not arguments.prompt_file:
+        arguments.prompt = [replay.mapping.get("prompt", "")]
+    return replay
 
 
 OWN = ("prompt", "seed", "variations")  # of the plan, not of the take that all others start from
