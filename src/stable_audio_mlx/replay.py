@@ -68,7 +68,7 @@ def read_replay(path: str | Path, given: Collection[str] = ()) -> Replay:
     path = Path(path)
     record = metadata.read(path)
     replaced = {name for group in ALTERNATIVES if {*group} & {*given} for name in group} | {*given}
-    known = {*GenerateOptions.__dataclass_fields__, *FinishOptions.__dataclass_fields__}
+    known = {"model", *GenerateOptions.__dataclass_fields__, *FinishOptions.__dataclass_fields__}
     mapping = {name: value for name, value in record.items() if name in known and name not in replaced}
     for name in ARRAYS:
         if name in mapping:
