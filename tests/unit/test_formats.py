@@ -167,9 +167,9 @@ def test_loop_and_tempo_are_read_by_libsndfile(tmp_path):
     data = riff.wav(TONE[None], RATE, 32, [riff.smpl(RATE, 4411, 57), riff.acid(16, 140.0, 57, meter=(3, 4))])
     (tmp_path / "a.wav").write_bytes(data)
     log = soundfile.info(str(tmp_path / "a.wav")).extra_info
-    for line in ("Loop Count   : 1", "End :  4410", "Midi Note    : 57", "Tempo        : 140", "Beats        : 16"):
+    for line in ("Loop Count   : 1", "End :  4410", "Midi Note    : 57", "Tempo     : 140", "Beats     : 16"):
         assert line in log, log
-    assert "Meter        : 3/4" in log
+    assert "Meter     : 3/4" in log
 
 
 def test_loop_and_tempo_come_back():
