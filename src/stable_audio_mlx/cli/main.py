@@ -13,6 +13,7 @@ COMMANDS = {
     "encode": "sounds into latents or codes",
     "decode": "latents or codes into sounds",
     "roundtrip": "sounds through an autoencoder and back: what it loses",
+    "make-data": "captioned sounds made by code, to train on",
     "pre-encode": "a folder of sounds with captions into latents to train on",
     "models": "what is on this computer and what can be had",
     "verify": "check a converted model",
