@@ -13,13 +13,42 @@ PIECE = 1 << 19  # samples of all windows that are looked at together
 
 
 def frames(x: mx.array, size: int, hop: int) -> mx.array:
-    """Overlapping windows.  x: (R, L) -> (R, F, size); ``hop`` divides ``size``, what is left over is dropped.
+    """Overlapping windows, what is left over at the end is dropped.  x: (R, L) -> (R, F, size)
 
-    By reshape and concatenation: the gradient of a strided view costs twice as much.
+    By reshape and concatenation where ``hop`` divides ``size``: the gradient of a strided view costs twice as much.
     """
+    if size % hop:
+        count = (x.shape[1] - size) // hop + 1
+        return mx.as_strided(x, (x.shape[0], count, size), (x.shape[1], hop, 1))
     overlap, count = size // hop, x.shape[1] // hop
     blocks = x[:, : count * hop].reshape(x.shape[0], count, hop)
     return mx.concatenate([blocks[:, i : count - overlap + 1 + i] for i in range(overlap)], axis=2)
+
+
+class STFT:
+    """Short-time Fourier transform: real and imaginary parts of windows ``hop`` apart, where all of a window is heard.
+
+    ``window``: (size,) factors, without it a periodic Hann window.
+    """
+
+    def __init__(self, size: int, hop: int, window: np.ndarray | None = None):
+        self.size, self.hop = size, hop
+        window = hann(size) if window is None else window
+        self._window = mx.array(window.astype(np.float32))
+        self._basis = None
+        if size <= MATRIX_PRODUCT_LIMIT:
+            angle = 2 * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size
+            basis = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
+            self._basis = mx.array(basis.astype(np.float32))
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """x: (R, L) -> two of (R, F, size / 2 + 1)"""
+        windows = frames(x, self.size, self.hop)
+        if self._basis is None:
+            spectrum = mx.fft.rfft(windows * self._window)
+            return spectrum.real, spectrum.imag
+        real, imag = mx.split(windows @ self._basis, 2, axis=-1)
+        return real, imag
 
 
 class Spectrogram:
@@ -30,24 +59,19 @@ class Spectrogram:
 
     def __init__(self, size: int, hop: int | None = None):
         self.size, self.hop = size, hop or size // 2
-        window = np.hanning(size + 1)[:size]
+        window = hann(size)
         self.energy = float((window**2).sum())
-        window /= np.sqrt(self.energy)
-        self._window = mx.array(window.astype(np.float32))
-        self._basis = None
-        if size <= MATRIX_PRODUCT_LIMIT:
-            angle = 2 * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size
-            basis = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
-            self._basis = mx.array(basis.astype(np.float32))
+        self._transform = STFT(size, self.hop, window / np.sqrt(self.energy))
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (R, L) -> (R, F, size / 2 + 1)."""
-        windows = frames(x, self.size, self.hop)
-        if self._basis is None:
-            spectrum = mx.fft.rfft(windows * self._window)
-            return spectrum.real.square() + spectrum.imag.square()
-        real, imag = mx.split(windows @ self._basis, 2, axis=-1)
+        real, imag = self._transform(x)
         return real.square() + imag.square()
+
+
+def hann(size: int) -> np.ndarray:
+    """Periodic Hann window, (size,)"""
+    return np.hanning(size + 1)[:size]
 
 
 class STFTDistance:
@@ -64,7 +88,8 @@ class STFTDistance:
         """Both (R, L), L above half the longest window -> (R,)"""
         distances = []
         for s in self._spectrograms:
-            difference, power, logs, count = _sums(s, _mirror(reference, s.size // 2), _mirror(estimate, s.size // 2))
+            padded = (mirror(sound, s.size // 2, s.size // 2) for sound in (reference, estimate))
+            difference, power, logs, count = _sums(s, *padded)
             # Where nothing differs the root has no slope; silence that is silence must not stop a training.
             convergence = mx.sqrt(mx.maximum(difference, 1e-20) / power)
             distances.append(convergence + logs / count)
@@ -95,9 +120,9 @@ def _sums(s: Spectrogram, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array,
     return difference.sum(axis=(1, 2)), p.sum(axis=(1, 2)), logs.sum(axis=(1, 2)), p.shape[1] * p.shape[2]
 
 
-def _mirror(x: mx.array, width: int) -> mx.array:
-    """x: (R, L) -> (R, L + 2 width), mirrored at the first and last sample."""
-    return mx.concatenate([x[:, width:0:-1], x, x[:, -2 : -width - 2 : -1]], axis=1)
+def mirror(x: mx.array, before: int, after: int) -> mx.array:
+    """x: (R, L, ...) -> (R, before + L + after, ...), mirrored at the first and last sample."""
+    return mx.concatenate([x[:, before:0:-1], x, x[:, -2 : -after - 2 : -1]], axis=1)
 
 
 def pieces(length: int, size: int, hop: int, samples: int) -> Iterator[slice]:

@@ -1,0 +1,1 @@
+"""Training of autoencoders: losses, discriminators, bottlenecks as they are trained, and the objective."""
