@@ -213,3 +213,17 @@ def test_offline_answers_at_once(tmp_path):
     assert "127.0.0.1 is not reachable (offline?)" in done.stderr and done.stderr.count("\n") == 2
     forbidden = run(tmp_path, address, "stable-audio-open-small", HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE forbids" in forbidden.stderr
+
+
+def test_an_installed_package_brings_the_embedded_model(tmp_path, monkeypatch):
+    installed = tmp_path / "prefix" / "share" / "stable-audio-mlx" / "model"
+    monkeypatch.setattr(hub.sys, "prefix", str(tmp_path / "prefix"))
+    assert installed not in hub.model_homes()
+    installed.mkdir(parents=True)
+    assert hub.model_homes()[-1] == installed
+    assert hub.default_output("mine").parent != installed  # nothing of a user's goes there
+
+
+def test_the_package_holds_the_whole_embedded_model():
+    root = Path(__file__).parents[2]
+    assert '"share/stable-audio-mlx/model/tiny" = ["model/tiny/*"]' in (root / "pyproject.toml").read_text()

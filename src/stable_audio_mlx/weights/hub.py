@@ -29,7 +29,13 @@ CONNECT_SECONDS = 3.0
 
 
 def model_homes() -> list[Path]:
-    """The folders that hold converted models: $STABLE_AUDIO_MLX_HOME, ./model, and ``model/`` of the project."""
+    """The folders that hold converted models: those of ``own_homes``, and what the installed package brought along."""
+    installed = Path(sys.prefix) / "share" / "stable-audio-mlx" / "model"
+    return [*own_homes(), *([installed] if installed.is_dir() else [])]
+
+
+def own_homes() -> list[Path]:
+    """Where a user's models are: $STABLE_AUDIO_MLX_HOME, ./model, and ``model/`` of the project."""
     homes = [Path(home)] if (home := os.environ.get("STABLE_AUDIO_MLX_HOME")) else []
     project = Path(__file__).resolve().parents[3]
     homes.append(Path.cwd() / "model")
@@ -40,7 +46,7 @@ def model_homes() -> list[Path]:
 
 def default_output(name: str) -> Path:
     """Where ``convert.py`` puts a model of this name when it is not told."""
-    return model_homes()[0 if os.environ.get("STABLE_AUDIO_MLX_HOME") else -1] / name
+    return own_homes()[0 if os.environ.get("STABLE_AUDIO_MLX_HOME") else -1] / name
 
 
 def local_model(name: str) -> Path | None:
