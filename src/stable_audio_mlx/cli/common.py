@@ -164,8 +164,8 @@ def default_model() -> Path:
     found = hub.best_local_model()
     if found is None:
         raise WeightsError(
-            "there is no model in ./model/ or $STABLE_AUDIO_MLX_HOME; the project's folder and its package bring the small "
-            "one, a real one: stable-audio-mlx convert stable-audio-open-small"
+            "there is no model in ./model/ or $STABLE_AUDIO_MLX_HOME; the project's folder and its package bring the "
+            "small one, a real one: stable-audio-mlx convert stable-audio-open-small"
         )
     if found.name == hub.EMBEDDED:
         note("using the small embedded model; python convert.py stable-audio-open-small gets a real one")
