@@ -14,7 +14,8 @@ const FROM_SOUND = ["init_audio", "init_noise_level", "strength", "inpaint", "in
 
 const player = new Player();
 const cards = new Map(); // take id -> Card, as they are shown
-const removed = new Set(); // takes that will be deleted unless it is undone
+const removed = new Set(); // takes that are not shown any more
+const doomed = new Set(); // those of them that can still be undone
 let shown = PAGE, changes = null, modelsKnown = "";
 const mine = new Set(JSON.parse(sessionStorage.getItem("studio-jobs") ?? "[]")); // jobs that this tab asked for
 const heard = new Set(); // takes that were played by themselves
@@ -87,9 +88,16 @@ function remove(card) {
   removed.add(id);
   if (player.current?.id === id) player.stop();
   arrange();
-  const timer = setTimeout(() => tell(call("DELETE", `/v1/takes/${id}`)), 6000);
-  toast("The take is deleted.", "Undo", () => { clearTimeout(timer); removed.delete(id); arrange(); });
+  const timer = setTimeout(() => { doomed.delete(id); tell(call("DELETE", `/v1/takes/${id}`)); }, 6000);
+  doomed.add(id);
+  toast("The take is deleted.", "Undo", () => { clearTimeout(timer); doomed.delete(id); removed.delete(id); arrange(); });
 }
+
+// What was deleted is gone, even if the page is closed at once.
+addEventListener("pagehide", () => {
+  for (const id of doomed) fetch(`/v1/takes/${id}`, { method: "DELETE", keepalive: true });
+  doomed.clear();
+});
 
 // Playing
 
