@@ -9,12 +9,16 @@ SRC = Path(__file__).parent.parent / "src" / "stable_audio_mlx"
 # Low to high; rooms in one row do not know each other.
 ROWS = [
     {"errors", "memory", "presets", "loudness", "riff", "tags"},
+    {"music"},
+    {"prompts"},
     {"config", "options", "cpu", "files", "formats", "limiter", "player", "ranks"},
-    {"encoding"},
+    {"completion", "encoding"},
     {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "metadata", "names"},
     {"models", "sound"},
     {"weights"},
-    {"lora", "data", "run", "plots", "record", "takes", "diagnosis"},
+    {"lora", "data", "known", "words", "plots", "record", "takes", "diagnosis"},
+    {"run"},
+    {"stages", "loops"},
     {"pipeline", "codec", "prompt_file", "replay"},
     {"training"},
     {"web"},

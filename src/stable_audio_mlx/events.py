@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .options import Completed, GenerateOptions
+from .completion import Completed
+from .options import GenerateOptions
 
 
 @dataclass(frozen=True)

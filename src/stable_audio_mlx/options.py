@@ -12,8 +12,10 @@ from os import PathLike
 from typing import Any
 
 from .errors import OptionError
-from .presets import ModelFacts, Preset
+from .music import BEATS_PER_BAR, Key, Tempo, range_in_seconds
+from .prompts import parse
 
+LOOPS = ("regenerate", "crossfade")
 Audio = tuple[Any, int]  # (array of shape (channels, samples), sample rate in Hz)
 
 
@@ -34,8 +36,18 @@ class GenerateOptions:
     batch_size: int | None = None
     init_audio: Audio | None = None  # a sound to vary
     init_noise_level: float | None = None  # how much: 0 to 1 for flow models, sigma for v models
-    inpaint: Sequence[tuple[float, float]] | None = None  # (start, end) in seconds of what is made anew
+    strength: float | None = None  # the same for every model: the share of noise in it, above 0 to 1 (made anew)
+    inpaint: Sequence[tuple[float, float] | str] | None = None  # what is made anew: seconds or "A-B" (``music``)
     inpaint_audio: Audio | None = None  # None: init_audio
+    continue_to: float | None = None  # seconds up to which a given sound (as for inpaint) goes on
+    extend_by: float | None = None  # seconds by which it does
+    long: bool = False  # more seconds than the model's window, made one window after the other
+    bars: float | None = None  # the length in bars of ``bpm``, to the sample
+    bpm: float | None = None  # beats a minute; said in the prompt and to models that have it as a condition
+    beats_per_bar: int = BEATS_PER_BAR
+    key: str | None = None  # "A minor"; said in the prompt
+    loop: bool | str = False  # no seam from end to beginning: True, "regenerate" or "crossfade"
+    loop_seam: float | None = None  # seconds around the seam that are made anew (1), or of the crossfade (0.05)
     conditions: Mapping[str, Any] | None = None  # what else the model's config asks for, by id: {"bpm": 120}
     apg_scale: float | None = None  # 0 plain guidance, 1 only what is orthogonal to the estimate
     cfg_rescale: float = 0.0
@@ -51,7 +63,7 @@ class GenerateOptions:
     lora: Sequence[tuple[str | PathLike[str], float]] | None = None  # (file or PEFT folder, strength), on top of others
 
     def __post_init__(self):
-        for name in ("seconds", "steps", "batch_size"):
+        for name in ("seconds", "steps", "batch_size", "continue_to", "extend_by", "bars", "bpm", "loop_seam"):
             for value in as_list(getattr(self, name)):
                 require(name, number(value) and value > 0, "must be a number above 0", value)
         for name in ("steps", "batch_size"):
@@ -76,7 +88,13 @@ class GenerateOptions:
         require("conditions", isinstance(self.conditions or {}, Mapping), "must be {id: value}", self.conditions)
         self._check_levels()
         self._check_arrays()
+        self._check_music()
         self._check_sources()
+        self._check_lengths()
+
+    @property
+    def tempo(self) -> Tempo | None:
+        return None if self.bpm is None else Tempo(self.bpm, self.beats_per_bar)
 
     def _check_levels(self) -> None:
         for name in ("sigma_min", "sigma_max"):
@@ -105,16 +123,52 @@ class GenerateOptions:
         if self.step_noise is not None and not isinstance(self.step_noise, list | tuple):
             raise OptionError(f"step_noise: must be a list of arrays, not {type(self.step_noise).__name__}")
 
+    def _check_music(self) -> None:
+        require("bpm", self.bpm is None or self.bpm <= 1000, "must be at most 1000", self.bpm)
+        require(
+            "beats_per_bar", whole(self.beats_per_bar, 1, 64), "must be a whole number up to 64", self.beats_per_bar
+        )
+        require("bars", self.bars is None or self.bpm is not None, "needs bpm, the beats a minute", self.bars)
+        require("key", self.key is None or isinstance(self.key, str), "must be text, as in A minor", self.key)
+        if self.key is not None:
+            Key.parse(self.key)
+        require("loop", self.loop in (True, False, *LOOPS), f"must be true, {' or '.join(LOOPS)}", self.loop)
+        for text in as_list(self.prompt):
+            parse(text, self.tempo)
+        for text in as_list(self.negative_prompt):
+            require("negative_prompt", len(parse(text).parts) == 1, "must be one prompt; || mixes only others", text)
+
     def _check_sources(self) -> None:
         source = self.inpaint_audio or self.init_audio
-        require("inpaint", not self.inpaint or source is not None, "needs inpaint_audio or init_audio", self.inpaint)
-        if self.inpaint_audio is not None and not self.inpaint:
+        for name in ("inpaint", "continue_to", "extend_by"):
+            value = getattr(self, name)
+            require(name, not value or source is not None, "needs inpaint_audio or init_audio", value)
+        if self.inpaint_audio is not None and not (self.inpaint or self.continue_to or self.extend_by or self.loop):
             raise OptionError("inpaint_audio needs inpaint, the (start, end) in seconds of what to make anew")
-        if self.init_noise_level is not None and self.init_audio is None:
-            raise OptionError("init_noise_level needs init_audio: the sound to vary")
-        for item in self.inpaint or ():
+        for name in ("init_noise_level", "strength"):
+            if getattr(self, name) is not None and self.init_audio is None:
+                raise OptionError(f"{name} needs init_audio: the sound to vary")
+        require("strength", self.strength is None or (number(self.strength) and 0 < self.strength <= 1),
+                "must be above 0 and at most 1", self.strength)  # fmt: skip
+        if self.strength is not None and self.init_noise_level is not None:
+            raise OptionError("strength and init_noise_level both say how much a sound is varied; give one")
+        ranges = [range_in_seconds(i, self.tempo) if isinstance(i, str) else i for i in as_list(self.inpaint)]
+        for item in ranges:
             good = pair(item) and all(map(number, item)) and 0 <= item[0] < item[1]
             require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", item)
+        if self.inpaint is not None:
+            object.__setattr__(self, "inpaint", tuple(tuple(item) for item in ranges))
+
+    def _check_lengths(self) -> None:
+        lengths = [n for n in ("seconds", "continue_to", "extend_by", "bars") if getattr(self, n) is not None]
+        if len(lengths) == 2 and lengths[0] == "seconds":  # as completed options have them
+            wanted = self.bars * self.tempo.bar if self.bars and self.tempo else self.continue_to or 0
+            if all(abs(s - wanted) < 1e-3 for s in as_list(self.seconds)):
+                return
+        if len(lengths) > 1:
+            raise OptionError(f"{' and '.join(lengths)} each say how long the sound becomes; give one of them")
+        crossfaded = self.loop == "crossfade" and self.inpaint_audio is not None
+        require("loop", not crossfaded, "would need more of the sound than is given; use regenerate", self.loop)
 
 
 BIT_DEPTHS = ("16", "24", "32f")
@@ -158,96 +212,6 @@ class FinishOptions:
         good = (kind == "peak" and -60 <= level <= 0) or (kind == "lufs" and colon and -60 <= level <= 0)
         require("normalize", bool(good), "must be peak, peak:DBFS or lufs:LUFS, such as lufs:-14", self.normalize)
         return kind, level
-
-
-@dataclass(frozen=True)
-class Completed(GenerateOptions):
-    """Options with nothing left to the model, and one value per clip in every list."""
-
-    prompt: Sequence[str] = ()
-    negative_prompt: Sequence[str] | None = None
-    seconds: Sequence[float] = ()
-    steps: int = 1
-    cfg_scale: float = 1.0
-    sampler: str = ""
-    seed: Sequence[int] = ()
-    batch_size: int = 1
-    apg_scale: float = 0.0
-    sigma_min: float = 0.0
-    sigma_max: float = 1.0
-
-    def __post_init__(self):
-        """Made from options that were checked."""
-
-
-def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
-    """The options with the model's own values filled in, lists at batch length and seeds chosen.
-
-    Raises OptionError for what this model cannot do, above all for more seconds than it has.
-    """
-    preset, batch = facts.preset, batch_length(options)
-    if not facts.guidable and options.cfg_scale not in (None, 1):
-        raise OptionError("cfg_scale: this model has no text or other condition to guide with; leave it out")
-    sampler = options.sampler or preset.sampler
-    level = noise_level(options, facts, sampler)
-    sigma_min = options.sigma_min or preset.sigma_min
-    given = {name: getattr(options, name) for name in GenerateOptions.__dataclass_fields__}
-    filled = {
-        "prompt": spread(options.prompt, batch),
-        "negative_prompt": spread(options.negative_prompt, batch) or None,
-        "seconds": clip_seconds(options, facts, batch),
-        "steps": len(options.sigmas) - 1 if options.sigmas else options.steps or preset.steps,
-        "cfg_scale": preset.cfg_scale if options.cfg_scale is None else options.cfg_scale,
-        "sampler": sampler,
-        "seed": seeds(options.seed, batch),
-        "batch_size": batch,
-        "apg_scale": float(facts.stable_audio_3) if options.apg_scale is None else options.apg_scale,
-        "sigma_min": sigma_min if level is None or level > sigma_min else level / 10,
-        "sigma_max": options.sigma_max or (1.0 if in_time(sampler) else preset.sigma_max),
-        "init_noise_level": level,
-        "inpaint_audio": (options.inpaint_audio or options.init_audio) if options.inpaint else None,
-    }
-    return Completed(**{**given, **filled})
-
-
-def clip_seconds(options: GenerateOptions, facts: ModelFacts, batch: int) -> list[float]:
-    """Seconds of each clip; OptionError beyond what the model can make and for less than one sample."""
-    seconds = spread(default_seconds(options, facts) if options.seconds is None else options.seconds, batch)
-    for value in seconds:
-        if value > facts.longest + 1e-6:
-            limit = math.floor(facts.longest * 100) / 100
-            raise OptionError(f"seconds: {value:g} is more than this model can make; the limit is {limit:g} seconds")
-        if value * facts.sample_rate < 1:
-            raise OptionError(f"seconds: {value:g} is less than one sample at {facts.sample_rate} Hz")
-    return [float(s) for s in seconds]
-
-
-def default_seconds(options: GenerateOptions, facts: ModelFacts) -> float:
-    """As long as the given sound, or up to where inpainting ranges continue it; else the model's own default."""
-    array, rate = options.inpaint_audio or options.init_audio or (None, 0)
-    samples = getattr(array, "shape", (0,))[-1]
-    if not samples or not number(rate) or rate <= 0:
-        return facts.default_seconds
-    return min(max(samples / rate, *(end for _, end in options.inpaint or ((0, 0),))), facts.longest)
-
-
-def noise_level(options: GenerateOptions, facts: ModelFacts, sampler: str) -> float | None:
-    """How much a given sound is varied; None where none is, or where it only says what inpainting keeps."""
-    level = options.init_noise_level
-    only_kept = options.inpaint and options.inpaint_audio is None and level is None
-    if options.init_audio is None or only_kept:
-        return None
-    bounded = facts.objective != "v" or in_time(sampler)
-    if level is None:
-        return Preset.init_noise_level if facts.objective == "v" and bounded else facts.preset.init_noise_level
-    if level == 0 or (bounded and level > 1):
-        raise OptionError(f"init_noise_level: {level:g}, but it must be above 0{' and at most 1' if bounded else ''}")
-    return float(level)
-
-
-def in_time(sampler: str) -> bool:
-    """Whether a sampler of v models runs over t from 1 to 0 instead of sigma."""
-    return sampler.startswith("v-ddim")
 
 
 def batch_length(options: GenerateOptions) -> int:

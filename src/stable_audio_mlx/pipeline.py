@@ -9,29 +9,24 @@ import mlx.core as mx
 import numpy as np
 
 from . import audio, cpu, record
-from .errors import ConfigError, OptionError, SanityError
-from .events import Clock, Event, peak_memory
+from .completion import Completed, complete
+from .errors import ConfigError, OptionError
+from .events import Clock, Event
+from .known import Known, Sounds, Window, given_sounds
+from .loops import crossfaded, plan, turned
 from .lora.stack import Fit, LoraStack
 from .memory import LOW, NORMAL, available, within
-from .models.conditioners import Condition
-from .options import Completed, GenerateOptions, as_list, complete, spread
-from .run import (
-    Known,
-    Run,
-    Window,
-    known_sounds,
-    prepare,
-    remarks,
-    takes_inpainting,
-    transformer_inputs,
-    velocity_of,
-    without_effect,
-)
-from .sampling.inpaint import put_back
+from .options import GenerateOptions, as_list, spread
+from .prompts import Phrase
+from .run import Run, transformer_inputs, without_effect
 from .sound import Sound, check_sound
+from .stages import Stages
 from .weights.catalog import facts_of
 from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
+from .words import Told, told, word_notes, words_of
+
+__all__ = ["DECODER", "StableAudioPipeline", "check_sound"]
 
 
 class StableAudioPipeline:
@@ -81,8 +76,18 @@ class StableAudioPipeline:
         batch_size: int | None = None,
         init_audio: tuple[Any, int] | None = None,
         init_noise_level: float | None = None,
-        inpaint: Sequence[tuple[float, float]] | None = None,
+        strength: float | None = None,
+        inpaint: Sequence[tuple[float, float] | str] | None = None,
         inpaint_audio: tuple[Any, int] | None = None,
+        continue_to: float | None = None,
+        extend_by: float | None = None,
+        long: bool = False,
+        bars: float | None = None,
+        bpm: float | None = None,
+        beats_per_bar: int = 4,
+        key: str | None = None,
+        loop: bool | str = False,
+        loop_seam: float | None = None,
         conditions: Mapping[str, Any] | None = None,
         apg_scale: float | None = None,
         cfg_rescale: float = 0.0,
@@ -141,119 +146,49 @@ class StableAudioPipeline:
         return within(self._budget, self._events(options))
 
     def _events(self, options: GenerateOptions) -> Iterator[Event]:
-        run = prepare(complete(options, self.facts), self._model, self.facts)
-        yield Event("options", options=run.options)
-        for message in without_effect(options, run, self._model):
+        completed, model = complete(options, self.facts), self._model
+        todo, words = plan(completed, model, self.facts), words_of(completed, self.facts.takes_text)
+        yield Event("options", options=completed)
+        for message in (*without_effect(options, todo.runs[0], model), *word_notes(completed, words, self.facts)):
             yield Event("note", message)
-        loras = self._use_loras(run.options.lora or ())
+        loras = self._use_loras(completed.lora or ())
         for fit, strength in loras:
             yield Event("note", f"{fit} at strength {strength:g}")
-        clock = Clock()
-        known = known_sounds(run, self._model, self._parts)
-        self._parts.release("autoencoder")
-        if known.init is not None or known.kept is not None:
-            clock.lap("encode")
-            for message in remarks(run.options, self.facts):
-                yield Event("note", message)
-        conditions = yield from self._conditions(run.options)
-        self._parts.release("conditioner", "text")
-        clock.lap("text")
-        self._parts.get("dit")
-        clock.lap("load transformer")
-        x = yield from self._sample(run, known, conditions)
-        self._parts.release("dit")
-        clock.lap("sampling")
-        if not mx.isfinite(x).all().item():
-            raise SanityError("the latents are not finite: try --dtype float32, a lower cfg scale, or convert again")
-        if run.options.return_latents:
-            value = x.swapaxes(1, 2)
-        else:
-            yield Event("decode")
-            self._parts.get("autoencoder", DECODER)
-            clock.lap("load decoder")
-            value = yield from self._decode(x, run, known)
-            clock.lap("decode")
-            self._parts.release("autoencoder")
-        yield Event(
-            "result",
-            value=value,
-            options=run.options,
-            seconds=clock.seconds,
-            peak_memory=peak_memory(),
-            given=options,
-            loras=[(fit.adapter.path, strength) for fit, strength in loras],
-        )
-
-    def _conditions(self, options: Completed) -> Generator[Event, None, tuple[dict, dict | None]]:
-        """Conditions by id of the prompts, and of the negative prompts (None where they have no effect)."""
-        negative = options.negative_prompt
-        if negative is not None and options.cfg_scale == 1:
-            negative = None
-        if any(options.prompt) and not self.facts.takes_text:
-            yield Event("note", "this model takes no text; the prompt is ignored")
-        found = [self._encode_text(options.prompt, options.seconds, options.conditions)]
-        if negative is not None:
-            found.append(self._encode_text(negative, options.seconds, options.conditions))
-        for conditions in found:
-            for condition in conditions.values():
-                if any(condition.truncated):
-                    yield Event(
-                        "note", f"a prompt is longer than {condition.tokens.shape[1]} tokens; its end is not read"
-                    )
-        yield Event("text")
-        return found[0], found[1] if negative is not None else None
-
-    def _encode_text(
-        self, prompts: Sequence[str], seconds: Sequence[float], more: Mapping | None
-    ) -> dict[str, Condition]:
-        """Conditions by id for one clip per prompt, from its words, its seconds and what ``more`` says."""
-        conditioner = self._parts.get("conditioner")
-        if conditioner is None:
-            return {}
-        encoder = self._parts.text() if conditioner.text_ids else None
-        clips = [
-            {**dict.fromkeys(conditioner.text_ids, text), "seconds_start": 0, "seconds_total": s, **(more or {})}
-            for text, s in zip(prompts, seconds, strict=True)
-        ]
-        conditions = conditioner(clips, dict.fromkeys(conditioner.text_ids, encoder))
-        mx.eval(list(conditions.values()))
-        return conditions
-
-    def _sample(self, run: Run, known: Known, conditions: tuple[dict, dict | None]) -> Generator[Event, None, mx.array]:
-        """-> latents (B, T, C), one event a step; nothing else waits for the device."""
-        velocity = velocity_of(run, known, conditions, self._model, *self._parts.take("dit"))
-        start = run.sampler.mix(known.init, run.noise, run.levels[0])
-        for step, x in enumerate(run.sampler.run(velocity, start, run.levels, run.draw), 1):
-            mx.eval(x)
-            yield Event("step", step=step, total=run.rounds, value=x)
-        # A model that reads what is kept makes latents that fit it; the samples are put back after decoding.
-        if known.keep is None or known.kept is None or takes_inpainting(self._model):
-            return x
-        return mx.where(known.keep, known.kept, x)
-
-    # From latents to sound
-
-    def _decode(self, x: mx.array, run: Run, known: Known) -> Generator[Event, None, mx.array]:
-        """x: (B, T, C) -> audio (B, channels, samples), clip by clip, cut to the seconds asked and checked.
-
-        Latents that nothing of those seconds depends on are not decoded.
-        """
-        autoencoder, clips = self._parts.get("autoencoder", DECODER), []
-        for latents, valid, seconds in zip(x, run.window.valid, run.options.seconds, strict=True):
-            samples = int(seconds * self.sample_rate)
-            y = latents[None, :valid]
-            if autoencoder is not None:
-                y = autoencoder.decode_tiled(y[:, : autoencoder.latents_for(samples)] * self._model.scale)
-            clip = np.array(y[0, :samples].astype(mx.float32)).T
-            if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
-                yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
-                clip = np.clip(clip, -1, 1)
-            if known.sound is not None and run.options.inpaint:
-                clip = put_back(clip, known.sound, run.options.inpaint, self.sample_rate)
-            check_sound(clip, samples)
-            clips.append(clip)
+        stages = Stages(self._parts, model, self.facts, Clock(), todo.steps, options, loras)
+        sounds = given_sounds(completed, model)
+        known = [] if todo.first is None else (yield from stages.listen(todo.first, sounds))
+        told = yield from stages.tell(words, todo.runs)
+        clips = [audio.fit_length(s, n) for s, n in zip(sounds.kept or (), self._samples(completed), strict=False)]
+        if todo.first is not None:
+            x = yield from stages.sample(todo.first, known, told[0])
+            if completed.return_latents:
+                assert isinstance(x, mx.array)
+                yield stages.result(completed, x.swapaxes(1, 2))
+                return
+            if todo.seam is None:
+                yield Event("decode")
+            clips = yield from stages.decode(x, todo.first, sounds)
+        if todo.seam is not None:
+            clips = yield from self._joined(clips, todo.seam, stages, told[-1])
+        if todo.fade:
+            clips = [crossfaded(clip, todo.fade) for clip in clips]
         longest = max(clip.shape[1] for clip in clips)
-        return mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))
+        value = mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))
+        yield stages.result(completed, value)
+
+    def _joined(
+        self, clips: Sequence[np.ndarray], seam: Run, stages: Stages, told: Sequence[Told]
+    ) -> Generator[Event, None, list[np.ndarray]]:
+        """Clips (C, L) as loops: turned so that the seam lies inside, where it is made anew, and turned back."""
+        turned_clips = Sounds(kept=[turned(clip, seam, self.sample_rate) for clip in clips])
+        known = yield from stages.listen(seam, turned_clips)
+        x = yield from stages.sample(seam, known, told)
+        yield Event("decode")
+        made = yield from stages.decode(x, seam, turned_clips)
+        return [turned(clip, seam, self.sample_rate, back=True) for clip in made]
+
+    def _samples(self, options: Completed) -> list[int]:
+        return [int(s * self.sample_rate) for s in options.seconds]
 
     # LoRAs
 
@@ -292,7 +227,10 @@ class StableAudioPipeline:
         """
         self._use_loras()
         prompts = as_list(prompts)
-        conditions = self._encode_text(prompts, spread(seconds, len(prompts)), None)
+        conditioner = self._parts.get("conditioner")
+        encoder = self._parts.text() if conditioner is not None and conditioner.text_ids else None
+        times = [(0.0, s) for s in spread(seconds, len(prompts))]
+        conditions = told(conditioner, encoder, list(map(Phrase, prompts)), times)
         found = transformer_inputs(conditions, Window(1, [1] * len(prompts)), Known(), self._model, negative)
         ids = next((c.ids for c in conditions.values() if c.ids is not None), None)
         arrays = {

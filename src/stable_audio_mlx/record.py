@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from . import __version__
-from .options import Completed, GenerateOptions, as_list, spread
+from .completion import Completed
+from .options import GenerateOptions, as_list, spread
 from .weights.folder import sha256
 from .weights.source import ModelSource
 

@@ -1,97 +1,142 @@
-"""What a generation needs before its first step: lengths, noise levels, noise, latents of given sounds, a velocity."""
+"""What a generation needs before its first step: windows, noise levels, noise, what the model is told, a velocity."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from . import audio
+from .completion import Completed
 from .errors import OptionError
+from .known import Known, Window
 from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
 from .models.dit import DiT
 from .models.factory import INPAINT_IDS, AudioModel
-from .options import Completed, GenerateOptions
+from .options import GenerateOptions
 from .presets import ModelFacts
 from .sampling.guidance import SHARES, Guided, Keeping, network_calls
 from .sampling.inpaint import kept_frames
 from .sampling.noise import ClipNoise, GivenNoise
 from .sampling.samplers import Levels, Sampler, sampler_for
-from .weights.parts import ENCODER, Parts
+from .sampling.windows import Piece, Windows
+from .words import Told
+
+# Of what a window that continues a sound shows the model, and of what a window that is continued does not use.
+CONTEXT_SECONDS, TAIL_SECONDS = 30.0, 6.0
 
 
 @dataclass(frozen=True)
-class Window:
-    """Latent frames of a run, and how many are valid in each clip where the model masks padding."""
+class Pass:
+    """The making of one window: the frames of the clip that it adds, and what the model is told of its seconds.
 
-    frames: int
-    valid: Sequence[int]
+    ``seconds``: for each clip where the window begins, and the length.  ``number`` chooses the noise.
+    """
 
-    @property
-    def mask(self) -> mx.array | None:
-        """(B, T), True on valid frames; None where all are."""
-        if min(self.valid) == self.frames:
-            return None
-        return mx.arange(self.frames)[None] < mx.array(list(self.valid))[:, None]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Given sound: latents to vary and latents to keep (1 or B, T, C), the frames to keep (B, T, 1), samples (C, n)."""
-
-    init: mx.array | None = None
-    kept: mx.array | None = None
-    keep: mx.array | None = None
-    sound: np.ndarray | None = None
+    window: Window
+    levels: list[float]
+    first: int
+    behind: int
+    seconds: Sequence[tuple[float, float]]
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Run:
-    """A generation that is ready to start but for its conditions; ``noise`` is (B, T, C), ``draw()`` gives more."""
+    """A generation that is ready to start but for its conditions and sounds."""
 
     options: Completed
     sampler: Sampler
-    window: Window
-    levels: list[float]
-    noise: mx.array
-    draw: Callable[[], mx.array]
+    passes: Sequence[Pass]
+    frames: int  # of the clips; more than a window's where they are ``long``
+    long: bool = False
 
     @property
     def rounds(self) -> int | None:
         """How many steps will be reported; None if that is not known before."""
-        return self.sampler.rounds(len(self.levels) - 1)
+        each = [self.sampler.rounds(len(p.levels) - 1) for p in self.passes]
+        return None if None in each else sum(n or 0 for n in each)
 
 
-def prepare(options: Completed, model: AudioModel, facts: ModelFacts) -> Run:
+def prepare(options: Completed, model: AudioModel, facts: ModelFacts, number: int = 0) -> Run:
     """OptionError for a sampler or conditions that do not fit, noise of a wrong shape, ranges with nothing to make."""
     sampler = sampler_for(options.sampler, facts.objective, facts.stable_audio_3)
     check_conditions(options, model)
     check_ranges(options, model)
-    window = window_of(options, model)
-    levels = levels_of(options, model, facts, sampler, window)
-    needed = sum(level > 0 for level in levels[1:]) if sampler.draws else 0
-    draw: Callable[[], mx.array] = ClipNoise(options.seed, model.io_channels, window.valid)
-    noise = draw()
+    long = max(options.seconds) > facts.longest + 1e-6
+    if long:
+        passes = long_passes(options, model, facts, sampler)
+    else:
+        window = window_of(options, model)
+        levels = levels_of(options, model, facts, sampler, window.frames)
+        passes = [Pass(window, levels, 0, window.frames, [(0.0, s) for s in options.seconds])]
+    passes = [replace(p, number=i) for i, p in enumerate(passes, number)]
+    run = Run(options, sampler, passes, frames_of(max(options.seconds), model), long)
+    if options.noise is not None or options.step_noise is not None:
+        draws(run, run.passes[0], model)
+    return run
+
+
+def draws(run: Run, this: Pass, model: AudioModel) -> Callable[[], mx.array]:
+    """The noise of a pass: (B, T, C) to start from, then what a stochastic sampler adds."""
+    options, window = run.options, this.window
+    draw: Callable[[], mx.array] = ClipNoise(options.seed, model.io_channels, window.valid, this.number)
+    if options.noise is None and options.step_noise is None:
+        return draw
+    noise, needed = draw(), sum(level > 0 for level in this.levels[1:]) if run.sampler.draws else 0
     if options.noise is not None:
         noise = given_noise("noise", options.noise, model, window)
     if options.step_noise is not None:
         if len(options.step_noise) < needed:
             raise OptionError(f"step_noise: {len(options.step_noise)} arrays, but this run draws {needed} times")
-        draw = GivenNoise([given_noise("step_noise", a, model, window) for a in options.step_noise[:needed]])
-    return Run(options, sampler, window, levels, noise, draw)
+        draw = GivenNoise(given_noise("step_noise", a, model, window) for a in options.step_noise[:needed])
+    return GivenNoise(itertools.chain([noise], (draw() for _ in itertools.count())))
 
 
 def window_of(options: Completed, model: AudioModel) -> Window:
     """The whole training window; where the model masks padding, only the clips and their headroom."""
-    ratio, rate = model.downsampling_ratio, model.sample_rate
-    most = model.sample_size // ratio
+    most = model.sample_size // model.downsampling_ratio
     if not model.mask_padding_attention:
         return Window(most, [most] * options.batch_size)
-    headroom = int(options.headroom_seconds * rate / ratio)
-    valid = [min(most, frames_of(s, model) + headroom) for s in options.seconds]
+    valid = [min(most, frames_of(s, model) + headroom(options, model)) for s in options.seconds]
     return Window(max(valid), valid)
+
+
+def headroom(options: Completed, model: AudioModel) -> int:
+    """Frames made beyond the end of a clip."""
+    return int(options.headroom_seconds * model.sample_rate / model.downsampling_ratio)
+
+
+def long_passes(options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler) -> list[Pass]:
+    """The windows of clips that are longer than one, each of which sees what was made before it."""
+    seconds, rate, ratio = options.seconds[0], model.sample_rate, model.downsampling_ratio
+    total, most = frames_of(seconds, model), model.sample_size // ratio
+    keep = kept_frames(options.inpaint or [(0.0, seconds)], seconds, rate, ratio, total)
+    windows = Windows(
+        most=most,
+        context=min(int(CONTEXT_SECONDS * rate / ratio), most // 3),
+        tail=min(int(TAIL_SECONDS * rate / ratio), most // 8),
+        whole=not model.mask_padding_attention,
+        bar=options.tempo and options.tempo.bar * rate / ratio,
+    )
+    return [long_pass(piece, total, options, model, facts, sampler) for piece in windows.over(keep)]
+
+
+def long_pass(
+    piece: Piece, total: int, options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler
+) -> Pass:
+    """A model that knows where in a sound it is hears that; to others the window is the sound."""
+    frame, frames = model.downsampling_ratio / model.sample_rate, piece.frames
+    if model.mask_padding_attention and piece.behind == total:
+        frames = min(frames + headroom(options, model), model.sample_size // model.downsampling_ratio)
+    window = Window(frames, [frames] * options.batch_size, piece.start)
+    levels = levels_of(options, model, facts, sampler, piece.frames)
+    start, length = piece.start * frame, options.seconds[0]
+    if model.conditioner is None or "seconds_start" not in model.conditioner.keys_of_a_clip:
+        start, length = 0.0, min(piece.frames * frame, length - start)
+    return Pass(window, levels, piece.first, piece.behind, [(start, length)] * options.batch_size)
 
 
 def frames_of(seconds: float, model: AudioModel) -> int:
@@ -119,18 +164,15 @@ def check_ranges(options: Completed, model: AudioModel) -> None:
             raise OptionError(f"inpaint: {start:g} to {end:g} s is too short; latent frames begin every {frame:.3g} s")
 
 
-def levels_of(
-    options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler, window: Window
-) -> list[float]:
-    """Noise levels of the run; where they depend on the length, a batch has those of its longest clip."""
+def levels_of(options: Completed, model: AudioModel, facts: ModelFacts, sampler: Sampler, frames: int) -> list[float]:
+    """Noise levels of a window; where they depend on the length, a batch has those of its longest clip."""
     if options.sigmas is not None:
         return [float(s) for s in options.sigmas]
     shift = model.sampling_distribution_shift if facts.stable_audio_3 else model.distribution_shift
-    length = window.frames
     if model.use_effective_length_for_schedule:
-        length = frames_of(max(options.seconds), model)
+        frames = min(frames_of(max(options.seconds), model), frames)
     start = options.init_noise_level or options.sigma_max
-    return sampler.schedule(Levels(options.steps, start, options.sigma_min, length, shift))
+    return sampler.schedule(Levels(options.steps, start, options.sigma_min, frames, shift))
 
 
 def given_noise(name: str, array: Any, model: AudioModel, window: Window) -> mx.array:
@@ -142,50 +184,6 @@ def given_noise(name: str, array: Any, model: AudioModel, window: Window) -> mx.
     if array.shape not in (wanted, (1, *wanted[1:])):
         raise OptionError(f"{name}: shape {array.shape}, but this run needs {wanted} (batch, channels, frames)")
     return mx.array(np.broadcast_to(array, wanted)).swapaxes(1, 2)
-
-
-def known_sounds(run: Run, model: AudioModel, parts: Parts) -> Known:
-    """Encode the sound to vary and the sound to keep; AudioError for what cannot be used."""
-    options, rate, ratio, frames = run.options, model.sample_rate, model.downsampling_ratio, run.window.frames
-    if options.init_noise_level is None and not options.inpaint:
-        return Known()
-    init = sound = keep = None
-    if options.init_audio is not None and options.init_noise_level is not None:
-        init = audio.prepare(*options.init_audio, rate, model.audio_channels, "init_audio")
-    if options.inpaint and options.inpaint_audio is not None:
-        sound = audio.prepare(*options.inpaint_audio, rate, model.audio_channels, "inpaint_audio")
-        keep = mx.array(np.stack([kept_frames(options.inpaint, s, rate, ratio, frames) for s in options.seconds]))
-    autoencoder = parts.get("autoencoder", ENCODER)
-
-    def encode(samples: np.ndarray | None) -> mx.array | None:
-        """What each clip knows of the sound, which ends with the clip's own frames."""
-        if samples is None:
-            return None
-        latents = {}
-        for valid in dict.fromkeys(run.window.valid):
-            z = mx.array(audio.fit_length(samples, valid * ratio).T[None])
-            z = z if autoencoder is None else autoencoder.encode_tiled(z) / model.scale
-            z = z[:, :valid]
-            latents[valid] = mx.pad(z, [(0, 0), (0, frames - z.shape[1]), (0, 0)])
-        mx.eval(latents)
-        each = list(latents) if len(latents) == 1 else run.window.valid
-        return mx.concatenate([latents[valid] for valid in each])
-
-    return Known(encode(init), encode(sound), None if keep is None else keep[..., None], sound)
-
-
-def remarks(options: Completed, facts: ModelFacts) -> Iterator[str]:
-    """What a user should know about the length of the given sound; its array and rate have been checked."""
-    given, longest = options.inpaint_audio or options.init_audio, max(options.seconds)
-    if given is None:
-        return
-    ends = known = np.shape(given[0])[-1] / given[1]
-    for start, end in sorted(options.inpaint or [(0.0, longest)]):
-        known = max(known, end) if start <= known + 0.01 else known
-    if ends > facts.longest:
-        yield f"the given sound lasts {ends:.1f} s; the model can take {facts.longest:.1f} s, so its end is not used"
-    elif known < longest - 0.01:
-        yield f"the given sound ends at {ends:.2f} s; what follows stays silent but for the ranges"
 
 
 def without_effect(given: GenerateOptions, run: Run, model: AudioModel) -> Iterator[str]:
@@ -207,29 +205,35 @@ def takes_inpainting(model: AudioModel) -> bool:
 
 
 def transformer_inputs(
-    conditions: Mapping[str, Condition], window: Window, known: Known, model: AudioModel, negative: bool = False
+    conditions: Mapping[str, Condition],
+    window: Window,
+    known: Known,
+    model: AudioModel,
+    negative: bool = False,
+    copies: int = 1,
 ) -> Conditioning:
-    """What the transformer reads, with the inpainting inputs of a model that has them."""
+    """What the transformer reads, with the inpainting inputs of a model that has them; ``copies`` for each clip."""
     if takes_inpainting(model):
-        made = inpaint_conditions(len(window.valid), model.io_channels, known.keep, known.kept)
+        keep, kept = (a if a is None or len(a) == 1 else mx.concatenate([a] * copies) for a in (known.keep, known.kept))
+        made = inpaint_conditions(copies * len(window.valid), model.io_channels, keep, kept)
         conditions = {**conditions, **made}
     return assemble(model, conditions, window.frames, negative)
 
 
 def velocity_of(
-    run: Run, known: Known, conditions: tuple[dict, dict | None], model: AudioModel, dit: DiT, last: bool = False
+    run: Run, this: Pass, known: Known, told: Told, model: AudioModel, dit: DiT, last: bool = False
 ) -> Guided | Keeping:
-    """The transformer with this run's conditions (positive, negative), guidance and what is to be kept.
-
-    ``last``: the transformer serves no other run.
-    """
-    options, (positive, negative) = run.options, conditions
-    cond, uncond = transformer_inputs(positive, run.window, known, model), None
+    """The transformer with what it is told, guidance and what is to be kept.  ``last``: it serves no other window."""
+    options, window = run.options, this.window
+    cond, uncond = transformer_inputs(told.conditions, window, known, model, copies=told.copies), None
     if options.cfg_scale != 1:
-        other = None if negative is None else transformer_inputs(negative, run.window, known, model, negative=True)
-        uncond = by_name(cond.unconditional(other))
-    mask, shares = run.window.mask, SHARES[str(model.objective)]
-    single, pair = network_calls(dit, by_name(cond), uncond, mask, run.sampler.times(run.levels), last)
+        negative, other = told.negative, None
+        if negative is not None:
+            other = transformer_inputs(negative, window, known, model, negative=True)
+        one = cond if told.copies == 1 else first_of(cond, options.batch_size)
+        uncond = by_name(one.unconditional(other))
+    mask, shares = window.mask, SHARES[str(model.objective)]
+    single, pair = network_calls(dit, by_name(cond), uncond, mask, run.sampler.times(this.levels), last, told.mixture)
     velocity = Guided(
         single,
         pair,
@@ -244,6 +248,14 @@ def velocity_of(
     if known.keep is None or known.kept is None or takes_inpainting(model):
         return velocity
     return Keeping(velocity, known.kept, known.keep, shares)
+
+
+def first_of(conditioning: Conditioning, batch: int) -> Conditioning:
+    """The conditions of the first ``batch`` of all that are there."""
+    names = Conditioning.__dataclass_fields__
+    return Conditioning(
+        **{n: a if (a := getattr(conditioning, n)) is None or len(a) == 1 else a[:batch] for n in names}
+    )
 
 
 def by_name(conditioning: Conditioning) -> dict[str, mx.array | None]:

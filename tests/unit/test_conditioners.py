@@ -10,7 +10,7 @@ from mlx.utils import tree_flatten
 
 from stable_audio_mlx.errors import ConfigError, OptionError
 from stable_audio_mlx.models.conditioners import Conditioner, assemble, checkpoint_sizes, inpaint_conditions
-from stable_audio_mlx.models.text_conditioners import EncodedText
+from stable_audio_mlx.models.text_conditioners import EncodedText, Tokens
 from stable_audio_mlx.models.value_conditioners import Condition
 
 D = 6
@@ -23,14 +23,15 @@ class Letters:
         self.width = width
 
     def encode(self, prompts, max_length):
-        ids, mask, truncated = self.tokenize(prompts, max_length)
-        place = mx.arange(1, self.width + 1) * ids[..., None]
-        return EncodedText(mx.where(mask[..., None], place, 0).astype(mx.float32), mask, ids, truncated)
+        tokens = self.tokenize(prompts, max_length)
+        place = mx.arange(1, self.width + 1) * tokens.ids[..., None]
+        return EncodedText(mx.where(tokens.mask[..., None], place, 0).astype(mx.float32), tokens)
 
     def tokenize(self, prompts, max_length, special_tokens=()):
         rows = [[ord(c) - 96 for c in p[:max_length]] for p in prompts]
         ids = mx.array([r + [0] * (max_length - len(r)) for r in rows])
-        return ids, ids > 0, [len(p) > max_length for p in prompts]
+        spans = [[(i, i + 1) for i in range(min(len(p), max_length))] for p in prompts]
+        return Tokens(ids, ids > 0, [p[max_length:] for p in prompts], spans)
 
 
 def make(*items, sizes=None, **section) -> Conditioner:
@@ -127,7 +128,7 @@ def test_t5_padding_is_zero_after_the_projection():
     expected[0, 2:] = 0
     assert np.allclose(np.array(out.tokens), expected, atol=1e-4)
     assert np.array(out.mask).tolist() == [[True, True, False, False, False], [True] * 5]
-    assert out.truncated == [False, True]
+    assert out.unread == ["", "fg"]
 
 
 def test_t5gemma_pads_with_a_learned_vector_and_a_negative_prompt_with_zeros():

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from stable_audio_mlx.completion import complete
 from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.options import GenerateOptions, complete
+from stable_audio_mlx.options import GenerateOptions
 from stable_audio_mlx.presets import ModelFacts
 
 SMALL = ModelFacts("rf_denoiser", 44100, 524288)

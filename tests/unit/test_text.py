@@ -60,8 +60,8 @@ def test_prompts_of_different_length_are_each_encoded_at_their_own(t5):
     encoder = TextEncoder.from_folder(folder)
     prompts = ["warm pad", "", "rain on a roof", "warm pad"]
     out = encoder.encode(prompts, 6)
-    assert out.ids.tolist() == [[3, 4, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [5, 6, 7, 8, 1, 0], [3, 4, 1, 0, 0, 0]]
-    assert out.mask.sum(axis=1).tolist() == [3, 1, 5, 3] and out.truncated == [False] * 4
+    assert out.tokens.ids.tolist() == [[3, 4, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [5, 6, 7, 8, 1, 0], [3, 4, 1, 0, 0, 0]]
+    assert out.tokens.mask.sum(axis=1).tolist() == [3, 1, 5, 3] and out.tokens.unread == [""] * 4
     assert out.embeddings.shape == (4, 6, 12) and out.embeddings.dtype == mx.float32
     for tokens, found in zip(([3, 4, 1], [1], [5, 6, 7, 8, 1], [3, 4, 1]), out.embeddings, strict=True):
         expected = np.array(network(table[mx.array(tokens)][None])[0])
@@ -72,8 +72,8 @@ def test_prompts_of_different_length_are_each_encoded_at_their_own(t5):
 def test_a_long_prompt_is_cut_with_the_end_mark_last_and_reported(t5):
     encoder = TextEncoder.from_folder(t5[0])
     out = encoder.encode(["rain on a roof rain on", "rain on a"], 4)
-    assert out.ids.tolist() == [[5, 6, 7, 1], [5, 6, 7, 1]]
-    assert out.truncated == [True, False]
+    assert out.tokens.ids.tolist() == [[5, 6, 7, 1], [5, 6, 7, 1]]
+    assert out.tokens.unread == ["roof rain on", ""]
     with pytest.raises(OptionError, match="max_length 1"):
         encoder.encode(["rain"], 1)
 
@@ -122,7 +122,7 @@ def test_t5gemma_has_no_end_mark_and_an_empty_prompt_no_token(tmp_path):
     )
     save_tokenizer(folder / "tokenizer.json")
     out = TextEncoder.from_folder(tmp_path).encode(["", "warm pad rain", "pad"], 2)
-    assert out.ids.tolist() == [[0, 0], [3, 4], [4, 0]] and out.truncated == [False, True, False]
+    assert out.tokens.ids.tolist() == [[0, 0], [3, 4], [4, 0]] and out.tokens.unread == ["", "rain", ""]
     assert not out.embeddings[0].any() and not out.embeddings[2, 1].any()
     for tokens, found in (([3, 4], out.embeddings[1]), ([4], out.embeddings[2, :1])):
         assert np.abs(np.array(found) - np.array(network(table[mx.array([tokens])])[0])).max() < 1e-5

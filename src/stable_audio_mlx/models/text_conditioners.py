@@ -10,6 +10,7 @@ import mlx.nn as nn
 from ..config import describe
 from ..errors import ConfigError, OptionError
 from ..layers.positions import LearnedPositions
+from ..prompts import Phrase
 from .value_conditioners import Condition
 
 # Width of the encoders that a config may name, as stable-audio-tools lists them.
@@ -32,13 +33,20 @@ T5_VOCABULARY = 32100
 MAX_LENGTH = 1 << 16
 
 
+class Tokens(NamedTuple):
+    """A batch of prompts: ids and mask (B, S), the end of each prompt that was cut off, characters of each token."""
+
+    ids: mx.array
+    mask: mx.array
+    unread: list[str]
+    spans: list[list[tuple[int, int]]]
+
+
 class EncodedText(NamedTuple):
-    """A batch of prompts: embeddings (B, S, D), zero where ``mask`` (B, S) is False, token ids (B, S), cut prompts."""
+    """A batch of prompts: embeddings (B, S, D), zero where the tokens' mask is False."""
 
     embeddings: mx.array
-    mask: mx.array
-    ids: mx.array
-    truncated: list[bool]
+    tokens: Tokens
 
 
 class TextSource(Protocol):
@@ -46,9 +54,7 @@ class TextSource(Protocol):
 
     def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText: ...
 
-    def tokenize(
-        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
-    ) -> tuple[mx.array, mx.array, list[bool]]: ...
+    def tokenize(self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()) -> Tokens: ...
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,9 @@ class TextConditioner(nn.Module):
             self.padding_embedding = mx.random.normal((cfg.output_dim,)) * 0.02
 
     def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
-        """values: B prompts -> tokens (B, max_length, D)"""
-        text = required(source).encode(prompts(values), self.cfg.max_length)
-        x = text.embeddings
+        """values: B prompts, str or Phrase -> tokens (B, max_length, D)"""
+        phrases = phrases_of(values)
+        x, tokens = required(source).encode([p.text for p in phrases], self.cfg.max_length)
         if x.shape[-1] != self.text_width:
             raise ConfigError(
                 f"the text encoder is {x.shape[-1]} wide, but the model's conditioner expects {self.text_width}; "
@@ -131,7 +137,8 @@ class TextConditioner(nn.Module):
         if "proj_out" in self:
             x = self.proj_out(x.astype(self.proj_out.weight.dtype))
         padding = self.padding_embedding if "padding_embedding" in self else mx.zeros((1,), x.dtype)
-        return Condition(mx.where(text.mask[..., None], x, padding), text.mask, text.ids, text.truncated)
+        x = mx.where(tokens.mask[..., None], weighed(x, padding, phrases, tokens.spans), padding)
+        return Condition(x, tokens.mask, tokens.ids, tokens.unread)
 
 
 class T5Conditioner(TextConditioner):
@@ -176,29 +183,52 @@ class TableConditioner(nn.Module):
             self.abs_pos_emb = LearnedPositions(cfg.output_dim, cfg.max_length)
 
     def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
-        """values: B prompts -> tokens (B, max_length, D)"""
-        ids, mask, truncated = required(source).tokenize(prompts(values), self.cfg.max_length, self.cfg.special_tokens)
+        """values: B prompts, str or Phrase -> tokens (B, max_length, D)"""
+        phrases, cfg = phrases_of(values), self.cfg
+        texts = [p.text for p in phrases]
+        ids, mask, unread, spans = required(source).tokenize(texts, cfg.max_length, cfg.special_tokens)
         size = self.token_embedder.weight.shape[0]
         if int(ids.max()) >= size:
             raise ConfigError(f"the tokenizer gives ids beyond the model's table of {size}; it is not this model's")
         x = self.token_embedder(ids)
         if "proj_out" in self:
             x = self.proj_out(x)
-        x = mx.where(mask[..., None], x, mx.zeros((1,), x.dtype))
+        nothing = mx.zeros((1,), x.dtype)
+        x = mx.where(mask[..., None], weighed(x, nothing, phrases, spans), nothing)
         if "abs_pos_emb" in self:
             x = x + self.abs_pos_emb(x.shape[1])
-        return Condition(x, mask, ids, truncated)
+        return Condition(x, mask, ids, unread)
 
 
-def prompts(values: Sequence[Any]) -> list[str]:
+def phrases_of(values: Sequence[Any]) -> list[Phrase]:
+    phrases = []
     for value in values:
-        if not isinstance(value, str):
+        phrase = value if isinstance(value, Phrase) else Phrase(value)
+        if not isinstance(phrase.text, str):
             raise OptionError(f"a prompt is text, got {describe(value)}")
         try:
-            value.encode("utf-8")
+            phrase.text.encode("utf-8")
         except UnicodeEncodeError:
             raise OptionError(f"a prompt must be valid Unicode text, got {describe(value)}") from None
-    return list(values)
+        phrases.append(phrase)
+    return phrases
+
+
+def weighed(
+    x: mx.array, padding: mx.array, phrases: Sequence[Phrase], spans: Sequence[Sequence[tuple[int, int]]]
+) -> mx.array:
+    """Tokens with the weights of their phrases: ``padding + weight (x - padding)``.
+
+    x: (B, S, D).  At weight 0 a token is what the model reads where there is none, at 1 it is itself; the line between
+    both goes on beyond 1.  Prompts without weights are returned as they are.
+    """
+    if not any(phrase.weights for phrase in phrases):
+        return x
+    rows = []
+    for phrase, places in zip(phrases, spans, strict=True):
+        row = [phrase.weight_of(start, end) if end > start else 1.0 for start, end in places]
+        rows.append(row + [1.0] * (x.shape[1] - len(row)))
+    return padding + mx.array(rows, x.dtype)[..., None] * (x - padding)
 
 
 def required(source: TextSource | None) -> TextSource:

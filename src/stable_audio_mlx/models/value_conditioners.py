@@ -17,12 +17,12 @@ MAX_ROWS = 1 << 20
 
 
 class Condition(NamedTuple):
-    """Tokens (B, S, D), mask (B, S) of the meaningful ones; text also says its token ids and which prompts were cut."""
+    """Tokens (B, S, D), mask (B, S) of the meaningful ones; text also says its token ids and what was too long."""
 
     tokens: mx.array
     mask: mx.array | None
     ids: mx.array | None = None
-    truncated: Sequence[bool] = ()
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,17 @@ def network_calls(
     mask: mx.array | None,
     times: Sequence[float] = (),
     last: bool = False,
+    mixture: mx.array | None = None,
 ) -> tuple[Velocity, Pair | None]:
     """The calls ``single`` and ``pair`` of a network; what does not change between steps is computed here, once.
 
     ``network.condition(**cond, times=times)`` prepares conditions by name and what depends on the noise level alone,
     ``network(x, t, prepared, mask)`` gives the velocity; ``uncond`` are the conditions of the unconditional half (None:
     no guidance); ``mask`` (B, T) marks valid frames.  The network repeats a condition of batch 1 for all.  ``last``:
-    it will prepare nothing else.
+    it will prepare nothing else.  ``mixture`` (N, B, T, 1): ``cond`` holds N conditions for each clip, (N B, ...);
+    their velocities are mixed in these shares, and with them, as that is linear, the estimates of the clean signal.
     """
+    copies = 1 if mixture is None else len(mixture)
     both = cond if uncond is None else {name: side_by_side(a, uncond[name]) for name, a in cond.items()}
 
     @cache
@@ -52,18 +55,27 @@ def network_calls(
     def of_first_half(batch: int) -> Any:
         return prepared().first(batch)
 
+    def mixed(v: mx.array) -> mx.array:
+        return v if mixture is None else mx.sum(v.reshape(copies, -1, *v.shape[1:]) * mixture, axis=0)
+
     def single(x: mx.array, t: float) -> mx.array:
-        return network(x, t, prepared() if uncond is None else of_first_half(len(x)), mask)
+        conditions = prepared() if uncond is None else of_first_half(copies * len(x))
+        return mixed(network(repeated(x, copies), t, conditions, repeated(mask, copies)))
 
     if uncond is None:
         return single, None
-    masks = None if mask is None else mx.concatenate([mask, mask])
+    masks = repeated(mask, copies + 1)
 
     def pair(x: mx.array, t: float) -> tuple[mx.array, mx.array]:
-        v = network(mx.concatenate([x, x]), t, prepared(), masks)
-        return v[: x.shape[0]], v[x.shape[0] :]
+        v = network(repeated(x, copies + 1), t, prepared(), masks)
+        return mixed(v[: copies * len(x)]), v[copies * len(x) :]
 
     return single, pair
+
+
+def repeated(a: mx.array | None, times: int) -> mx.array | None:
+    """``times`` copies one after the other along the batch."""
+    return a if a is None or times == 1 else mx.concatenate([a] * times)
 
 
 def side_by_side(a: mx.array | None, b: mx.array | None) -> mx.array | None:

@@ -19,26 +19,40 @@ def kept_frames(ranges: Ranges, seconds: float, rate: int, ratio: int, length: i
 
 
 def put_back(made: np.ndarray, source: np.ndarray, ranges: Ranges, rate: int) -> np.ndarray:
-    """made: (C, L), source: (C, n) -> (C, L), the source outside the ranges, bit for bit; silence where it has ended.
+    """made: (C, L), source: (C, n) -> ``made``, the source outside the ranges, bit for bit; silence where it has ended.
 
-    A short crossfade lies inside each range, but not where a range begins or ends with the clip.
+    A short crossfade lies inside each range, but not where a range begins or ends with the clip.  Works in place.
     """
-    length, ends = made.shape[1], source.shape[1]
-    source = np.pad(source[:, :length], ((0, 0), (0, max(length - ends, 0))))
-    weight = np.zeros(length, np.float32)
+    length, ends, kept = made.shape[1], source.shape[1], 0
+    source = source[:, :length]
     for start, end in joined(ranges, rate, length):
         fade = min(int(CROSSFADE_SECONDS * rate), (end - start) // 2)
-        weight[start:end] = 1
-        ramp = (np.arange(fade, dtype=np.float32) + 1) / (fade + 1)
+        ramp, stops = (np.arange(fade, dtype=np.float32) + 1) / (fade + 1), start
         if start > 0:
-            weight[start : start + fade] = ramp
+            known = silent_behind(source, start, start + fade)
             if ends and start - fade <= ends < start + fade:
                 # A continuation: what was made, moved to where the source stopped, is what it fades in from.
-                gap = source[:, ends - 1, None] - made[:, ends - 1, None]
-                source[:, ends : start + fade] = made[:, ends : start + fade] + gap
+                gap, stops = source[:, ends - 1, None] - made[:, ends - 1, None], min(ends, start)
+                known[:, max(ends, start) - start :] = made[:, max(ends, start) : start + fade] + gap
+                made[:, stops:start] += gap
+            head = made[:, start : start + fade]
+            made[:, start : start + fade] = ramp * head + (1 - ramp) * known
         if end < length:
-            weight[end - fade : end] *= ramp[::-1]
-    return np.where(weight > 0, weight * made + (1 - weight) * source, source)
+            down = ramp[::-1]
+            tail = made[:, end - fade : end]
+            made[:, end - fade : end] = down * tail + (1 - down) * silent_behind(source, end - fade, end)
+        made[:, kept:stops] = silent_behind(source, kept, stops)
+        kept = end
+    made[:, kept:] = silent_behind(source, kept, length)
+    return made
+
+
+def silent_behind(source: np.ndarray, start: int, end: int) -> np.ndarray:
+    """source: (C, n) -> (C, end - start), a copy with silence where the source has ended."""
+    out = np.zeros((source.shape[0], end - start), source.dtype)
+    part = source[:, start:end]
+    out[:, : part.shape[1]] = part
+    return out
 
 
 def joined(ranges: Ranges, rate: int, length: int) -> list[tuple[int, int]]:

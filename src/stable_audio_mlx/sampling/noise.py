@@ -1,6 +1,6 @@
 """Noise that is the same on every device: NumPy's Philox generator, one stream per clip of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
 import numpy as np
@@ -10,10 +10,12 @@ class ClipNoise:
     """Each call gives fresh standard normal noise (B, T, C).
 
     Clip b draws (C, lengths[b]) from its own stream and is zero behind its length, so that it can be made again alone.
+    Each window of a long clip has a ``number`` and streams of its own.
     """
 
-    def __init__(self, seeds: Sequence[int], channels: int, lengths: Sequence[int]):
-        self._streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
+    def __init__(self, seeds: Sequence[int], channels: int, lengths: Sequence[int], number: int = 0):
+        keys = [np.random.SeedSequence(seed, spawn_key=(number,) if number else ()) for seed in seeds]
+        self._streams = [np.random.Generator(np.random.Philox(key)) for key in keys]
         self._channels, self._lengths = channels, lengths
 
     def __call__(self) -> mx.array:
@@ -26,7 +28,7 @@ class ClipNoise:
 class GivenNoise:
     """Arrays (B, T, C) in turn, for comparing with another program's draws."""
 
-    def __init__(self, arrays: Sequence[mx.array]):
+    def __init__(self, arrays: Iterable[mx.array]):
         self._arrays = iter(arrays)
 
     def __call__(self) -> mx.array:

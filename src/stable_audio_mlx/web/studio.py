@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import audio
-from ..options import complete
+from ..completion import complete
 from ..sound import Sound, finish
 from ..takes import Take, with_sounds
 from .asked import Asked

@@ -15,7 +15,7 @@ from ..config import lookup
 from ..errors import ConfigError, OptionError, WeightsError
 from ..models.t5 import T5Encoder
 from ..models.t5gemma import T5GemmaEncoder
-from ..models.text_conditioners import EncodedText
+from ..models.text_conditioners import EncodedText, Tokens
 from . import sentencepiece
 from .arrays import FLOATS, Entry
 from .checkpoint import find_text, read_entries, read_json, summary
@@ -70,12 +70,9 @@ class TextEncoder:
         files = find_text(folder)
         return cls.from_files(files.config, files.weights, files.tokenizer)
 
-    def tokenize(
-        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
-    ) -> tuple[mx.array, mx.array, list[bool]]:
-        """-> ids and mask, (B, max_length) each, padded on the right, and which prompts were cut."""
-        lists, truncated = self._tokens(prompts, max_length, special_tokens)
-        return *self._pad(lists, max_length), truncated
+    def tokenize(self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()) -> Tokens:
+        """Prompts as tokens, (B, max_length), padded on the right."""
+        return self._padded(self._encodings(prompts, max_length, special_tokens), prompts, max_length)
 
     def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText:
         """-> embeddings (B, max_length, D), float32, zero where there is no token.
@@ -84,7 +81,8 @@ class TextEncoder:
         """
         if self._cfg is None:
             raise WeightsError("this model has a tokenizer, but no text encoder; its files are incomplete")
-        lists, truncated = self._tokens(prompts, max_length)
+        encodings = self._encodings(prompts, max_length)
+        lists = [e.ids for e in encodings]
         unique = [tokens for tokens in dict.fromkeys(map(tuple, lists)) if tokens]
         x = mx.zeros((len(unique) + 1, max_length, self._cfg.width))
         if unique:
@@ -93,25 +91,21 @@ class TextEncoder:
         # A prompt without any token (T5Gemma adds no end mark) is the last row, all zero.
         x = x[mx.array([unique.index(tuple(tokens)) if tokens else len(unique) for tokens in lists])]
         mx.eval(x)
-        ids, mask = self._pad(lists, max_length)
-        return EncodedText(x, mask, ids, truncated)
+        return EncodedText(x, self._padded(encodings, prompts, max_length))
 
     def release(self) -> None:
         """Give the encoder's memory back; the next ``encode`` reads it again."""
         self._network = None
 
-    def _tokens(
-        self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()
-    ) -> tuple[list[list[int]], list[bool]]:
-        """Token ids of each prompt, at most ``max_length``; the end mark stays last in a prompt that is cut."""
+    def _encodings(self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()) -> list:
+        """The tokens of each prompt, at most ``max_length``; the end mark stays last in a prompt that is cut."""
         marks = getattr(self._kind, "END_MARK", True)
         tokenizer = self._tokenizer(tuple(special_tokens))
         if max_length <= tokenizer.num_special_tokens_to_add(False) * marks:
             raise OptionError(f"max_length {max_length} leaves no room for a token")
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
-        encodings = tokenizer.encode_batch(list(prompts), add_special_tokens=marks)
-        return [e.ids for e in encodings], [bool(e.overflowing) for e in encodings]
+        return tokenizer.encode_batch(list(prompts), add_special_tokens=marks)
 
     def _tokenizer(self, special_tokens: tuple[str, ...]) -> Any:
         """A token table's own special tokens must not become known to the other conditioners of a model."""
@@ -121,11 +115,14 @@ class TextEncoder:
             self._tokenizers[special_tokens] = copy
         return self._tokenizers[special_tokens]
 
-    def _pad(self, lists: list[list[int]], max_length: int) -> tuple[mx.array, mx.array]:
+    def _padded(self, encodings: Sequence[Any], prompts: Sequence[str], max_length: int) -> Tokens:
         pad = self._cfg.pad_token_id if self._cfg else self._tokenizers[()].token_to_id("<pad>") or 0
-        ids = mx.array([[*tokens, *[pad] * (max_length - len(tokens))] for tokens in lists], mx.int32)
-        mask = mx.arange(max_length)[None] < mx.array([len(tokens) for tokens in lists])[:, None]
-        return ids, mask
+        ids = mx.array([[*e.ids, *[pad] * (max_length - len(e.ids))] for e in encodings], mx.int32)
+        mask = mx.arange(max_length)[None] < mx.array([len(e.ids) for e in encodings])[:, None]
+        spans = [e.offsets for e in encodings]
+        ends = [max((end for _, end in places), default=0) for places in spans]
+        cut = [p[end:].strip() if e.overflowing else "" for e, p, end in zip(encodings, prompts, ends, strict=True)]
+        return Tokens(ids, mask, cut, spans)
 
     def _run(self, lists: Sequence[Sequence[int]]) -> mx.array:
         """Non-empty token lists -> (B, longest, D), zero behind each prompt's end."""
