@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "check a converted model",
     "doctor": "is everything here, and what to do if not",
     "lora": "LoRA files: info, fuse into a model, convert",
+    "completion": "a script for bash, zsh or fish",
 }
 
 
