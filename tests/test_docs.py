@@ -135,10 +135,13 @@ def test_python_examples_run(doc, workshop):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("doc", ["autoencoders.md", "lora.md", "pre-encoding.md"])
+@pytest.mark.parametrize("doc", ["autoencoders.md", "lora.md", "pre-encoding.md", "takes.md"])
 def test_commands_run(doc, workshop, monkeypatch, capsys):
     monkeypatch.chdir(workshop)
     monkeypatch.setenv("STABLE_AUDIO_MLX_HOME", str(workshop / "models"))
+    for kind in ("jsonl", "csv", "txt"):  # what the document shows of such a file is what its commands read
+        for shown in blocks(ROOT / "docs" / doc, kind):
+            (workshop / f"prompts.{kind}").write_text(shown)
     for block in blocks(ROOT / "docs" / doc, "sh"):
         for line in block.splitlines():
             if line.startswith("stable-audio-mlx"):

@@ -91,7 +91,7 @@ def walk(path: tuple[str, ...], text: str, p: argparse.ArgumentParser) -> Iterat
 
 def flag(action: argparse.Action) -> Flag:
     text = (action.help or "") % {**vars(action), "prog": NAME}
-    value = None if action.nargs == 0 else value_of(action)
+    value = None if action.nargs in (0, "?") and action.option_strings else value_of(action)
     repeats = action.nargs in ("+", "*") or type(action).__name__ in ("_AppendAction", "_ExtendAction")
     label = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     count = action.nargs if isinstance(action.nargs, int) else 1
