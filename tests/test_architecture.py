@@ -14,7 +14,7 @@ ROWS = [
     {"config", "options", "cpu", "files", "formats", "limiter", "player", "ranks"},
     {"completion", "encoding"},
     {"layers", "sampling", "audio", "events", "latents", "metrics", "finishing", "metadata", "names"},
-    {"models", "sound"},
+    {"models", "sound", "inspection"},
     {"weights"},
     {"lora", "data", "known", "words", "plots", "record", "takes", "diagnosis"},
     {"run"},

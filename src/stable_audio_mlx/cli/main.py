@@ -15,6 +15,7 @@ COMMANDS = {
     "roundtrip": "sounds through an autoencoder and back: what it loses",
     "make-data": "captioned sounds made by code, to train on",
     "pre-encode": "a folder of sounds with captions into latents to train on",
+    "info": "what sound files are and how they were made",
     "models": "what is on this computer and what can be had",
     "verify": "check a converted model",
     "doctor": "is everything here, and what to do if not",
