@@ -127,7 +127,8 @@ def test_an_inpainting_model_reads_mask_and_latents_beside_the_prompt():
         changed(inpainting(), *DIFFUSION, distribution_shift_options={"min_length": 2, "max_length": 9})
     )
     assert model.distribution_shift == DistributionShift(min_length=2, max_length=9)
-    conditions = model.conditioner.conditioners["seconds_total"]([3.0])
+    number = model.conditioner.conditioners["seconds_total"]
+    conditions = number(*number.inputs([3.0]))
     given = {"prompt": conditions, "seconds_total": conditions} | inpaint_conditions(1, 4)
     joined = assemble(model, given, length=6)
     conditioning = model.dit.condition(joined.cross, joined.global_cond, joined.local)

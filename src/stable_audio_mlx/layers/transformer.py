@@ -115,7 +115,12 @@ class StackConfig:
 
 
 class Transformer(Blocks):
-    """Projection in, memory tokens, blocks, projection out."""
+    """Projection in, memory tokens, blocks, projection out.
+
+    With ``recompute``, gradients are had from what goes into each block alone; its inside is computed again.
+    """
+
+    recompute = False
 
     def __init__(self, cfg: StackConfig):
         super().__init__()
@@ -191,7 +196,8 @@ class Transformer(Blocks):
             mask = mx.concatenate([mx.ones((batch, lead), dtype=mx.bool_), mask], axis=1)
         none = [None] * self.depth
         for block, kv, m, e in zip(self.blocks, keys_values or none, modulations or none, local or none, strict=True):
-            x = block(x, kv, m, None if e is None else after(lead, e, length), mask)
+            run = nn.utils.checkpoint(block) if self.recompute else block
+            x = run(x, kv, m, None if e is None else after(lead, e, length), mask)
         return self.project_out(x[:, memory:])
 
 

@@ -110,12 +110,22 @@ class Conditioner(nn.Module):
         self, metadata: Sequence[Mapping[str, Any]], sources: Mapping[str, TextSource]
     ) -> dict[str, Condition]:
         """metadata: one dict per clip; sources: by id -> Condition by id.  OptionError for a missing value."""
+        return self.embed(self.inputs(metadata, sources))
+
+    def inputs(
+        self, metadata: Sequence[Mapping[str, Any]], sources: Mapping[str, TextSource]
+    ) -> dict[str, tuple[Any, ...]]:
+        """What is read of the clips, as arrays by id: all that does not depend on the conditioners' weights."""
         out = {}
         for name, conditioner in self.conditioners.items():
             values = [self._value(name, clip) for clip in metadata]
             source = (sources.get(name),) if name in self.text_ids else ()
-            out[name] = conditioner(values, *source)
+            out[name] = tuple(conditioner.inputs(values, *source))
         return out
+
+    def embed(self, inputs: Mapping[str, tuple[Any, ...]]) -> dict[str, Condition]:
+        """Condition by id of what ``inputs`` gave."""
+        return {name: self.conditioners[name](*arrays) for name, arrays in inputs.items()}
 
     def _value(self, name: str, clip: Mapping[str, Any]) -> Any:
         key = name if name in clip else self._default_keys.get(name, name)

@@ -125,8 +125,8 @@ class TextConditioner(nn.Module):
         if cfg.padding_mode == "learned":
             self.padding_embedding = mx.random.normal((cfg.output_dim,)) * 0.02
 
-    def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
-        """values: B prompts, str or Phrase -> tokens (B, max_length, D)"""
+    def inputs(self, values: Sequence[Any], source: TextSource | None = None) -> tuple[Any, ...]:
+        """values: B prompts, str or Phrase -> what the frozen text encoder makes of them: arguments of the call"""
         phrases = phrases_of(values)
         x, tokens = required(source).encode([p.text for p in phrases], self.cfg.max_length)
         if x.shape[-1] != self.text_width:
@@ -134,11 +134,21 @@ class TextConditioner(nn.Module):
                 f"the text encoder is {x.shape[-1]} wide, but the model's conditioner expects {self.text_width}; "
                 "these two do not belong together"
             )
+        return x, tokens.mask, tokens.ids, tokens.unread, weights_of(phrases, tokens)
+
+    def __call__(
+        self,
+        x: mx.array,
+        mask: mx.array,
+        ids: mx.array | None = None,
+        unread: Sequence[str] = (),
+        weights: mx.array | None = None,
+    ) -> Condition:
+        """x: (B, max_length, text width); mask, ids, weights: (B, max_length) -> tokens (B, max_length, D)"""
         if "proj_out" in self:
             x = self.proj_out(x.astype(self.proj_out.weight.dtype))
         padding = self.padding_embedding if "padding_embedding" in self else mx.zeros((1,), x.dtype)
-        x = mx.where(tokens.mask[..., None], weighed(x, padding, phrases, tokens.spans), padding)
-        return Condition(x, tokens.mask, tokens.ids, tokens.unread)
+        return Condition(mx.where(mask[..., None], weighed(x, padding, weights), padding), mask, ids, unread)
 
 
 class T5Conditioner(TextConditioner):
@@ -182,19 +192,24 @@ class TableConditioner(nn.Module):
         if cfg.use_abs_pos_emb:
             self.abs_pos_emb = LearnedPositions(cfg.output_dim, cfg.max_length)
 
-    def __call__(self, values: Sequence[Any], source: TextSource | None = None) -> Condition:
-        """values: B prompts, str or Phrase -> tokens (B, max_length, D)"""
+    def inputs(self, values: Sequence[Any], source: TextSource | None = None) -> tuple[Any, ...]:
+        """values: B prompts, str or Phrase -> arguments of the call"""
         phrases, cfg = phrases_of(values), self.cfg
-        texts = [p.text for p in phrases]
-        ids, mask, unread, spans = required(source).tokenize(texts, cfg.max_length, cfg.special_tokens)
+        tokens = required(source).tokenize([p.text for p in phrases], cfg.max_length, cfg.special_tokens)
         size = self.token_embedder.weight.shape[0]
-        if int(ids.max()) >= size:
+        if int(tokens.ids.max()) >= size:
             raise ConfigError(f"the tokenizer gives ids beyond the model's table of {size}; it is not this model's")
+        return tokens.ids, tokens.mask, tokens.unread, weights_of(phrases, tokens)
+
+    def __call__(
+        self, ids: mx.array, mask: mx.array, unread: Sequence[str] = (), weights: mx.array | None = None
+    ) -> Condition:
+        """ids, mask, weights: (B, max_length) -> tokens (B, max_length, D)"""
         x = self.token_embedder(ids)
         if "proj_out" in self:
             x = self.proj_out(x)
         nothing = mx.zeros((1,), x.dtype)
-        x = mx.where(mask[..., None], weighed(x, nothing, phrases, spans), nothing)
+        x = mx.where(mask[..., None], weighed(x, nothing, weights), nothing)
         if "abs_pos_emb" in self:
             x = x + self.abs_pos_emb(x.shape[1])
         return Condition(x, mask, ids, unread)
@@ -214,21 +229,24 @@ def phrases_of(values: Sequence[Any]) -> list[Phrase]:
     return phrases
 
 
-def weighed(
-    x: mx.array, padding: mx.array, phrases: Sequence[Phrase], spans: Sequence[Sequence[tuple[int, int]]]
-) -> mx.array:
-    """Tokens with the weights of their phrases: ``padding + weight (x - padding)``.
-
-    x: (B, S, D).  At weight 0 a token is what the model reads where there is none, at 1 it is itself; the line between
-    both goes on beyond 1.  Prompts without weights are returned as they are.
-    """
+def weights_of(phrases: Sequence[Phrase], tokens: Tokens) -> mx.array | None:
+    """The weight of each token, (B, S); None where no phrase has one."""
     if not any(phrase.weights for phrase in phrases):
-        return x
+        return None
     rows = []
-    for phrase, places in zip(phrases, spans, strict=True):
+    for phrase, places in zip(phrases, tokens.spans, strict=True):
         row = [phrase.weight_of(start, end) if end > start else 1.0 for start, end in places]
-        rows.append(row + [1.0] * (x.shape[1] - len(row)))
-    return padding + mx.array(rows, x.dtype)[..., None] * (x - padding)
+        rows.append(row + [1.0] * (tokens.ids.shape[1] - len(row)))
+    return mx.array(rows, mx.float32)
+
+
+def weighed(x: mx.array, padding: mx.array, weights: mx.array | None) -> mx.array:
+    """Tokens with their weights: ``padding + weight (x - padding)``; without weights as they are.
+
+    x: (B, S, D), weights: (B, S).  At weight 0 a token is what the model reads where there is none, at 1 it is itself;
+    the line between both goes on beyond 1.
+    """
+    return x if weights is None else padding + weights.astype(x.dtype)[..., None] * (x - padding)
 
 
 def required(source: TextSource | None) -> TextSource:

@@ -1,4 +1,7 @@
-"""Numbers and choices as one token each: the conditioner types ``number``, ``int`` and ``list``."""
+"""Numbers and choices as one token each: the conditioner types ``number``, ``int`` and ``list``.
+
+A conditioner's ``inputs`` turns values into arrays, outside of any graph; called on these it gives the tokens.
+"""
 
 import math
 from collections.abc import Sequence
@@ -76,11 +79,14 @@ class NumberConditioner(nn.Module):
         self.cfg = cfg
         self.embedder = NumberEmbedder(cfg)
 
-    def __call__(self, values: Sequence[Any]) -> Condition:
-        """values: B numbers -> tokens (B, 1, D).  OptionError for what is not a finite number."""
+    def inputs(self, values: Sequence[Any]) -> tuple[mx.array]:
+        """values: B numbers -> their places in the range, (B,).  OptionError for what is not a finite number."""
         low, high = self.cfg.min_val, self.cfg.max_val
-        unit = [(min(max(finite(value), low), high) - low) / (high - low) for value in values]
-        return one_token(self.embedder(mx.array(unit, mx.float32)))
+        return (mx.array([(min(max(finite(value), low), high) - low) / (high - low) for value in values], mx.float32),)
+
+    def __call__(self, unit: mx.array) -> Condition:
+        """unit: (B,) -> tokens (B, 1, D)"""
+        return one_token(self.embedder(unit))
 
 
 @dataclass(frozen=True)
@@ -104,14 +110,18 @@ class IntConditioner(nn.Module):
         self.cfg = cfg
         self.int_embedder = nn.Embedding(cfg.max_val - cfg.min_val + 1, cfg.output_dim)
 
-    def __call__(self, values: Sequence[Any]) -> Condition:
-        """values: B whole numbers -> tokens (B, 1, D)"""
+    def inputs(self, values: Sequence[Any]) -> tuple[mx.array]:
+        """values: B whole numbers -> rows of the table, (B,)"""
         rows = [min(max(whole(value), self.cfg.min_val), self.cfg.max_val) for value in values]
         # The reference does not shift by min_val, so its table ends before max_val when min_val is not 0.
         last = self.cfg.max_val - self.cfg.min_val
         if max(rows) > last:
             raise OptionError(f"{max(rows)} is beyond the model's table of {last + 1} rows; use at most {last}")
-        return one_token(self.int_embedder(mx.array(rows)))
+        return (mx.array(rows),)
+
+    def __call__(self, rows: mx.array) -> Condition:
+        """rows: (B,) -> tokens (B, 1, D)"""
+        return one_token(self.int_embedder(rows))
 
 
 @dataclass(frozen=True)
@@ -130,11 +140,14 @@ class ListConditioner(nn.Module):
         self.cfg = cfg
         self.embedder = nn.Embedding(len(cfg.options) + 1, cfg.output_dim)
 
-    def __call__(self, values: Sequence[Any]) -> Condition:
-        """values: B choices -> tokens (B, 1, D)"""
+    def inputs(self, values: Sequence[Any]) -> tuple[mx.array]:
+        """values: B choices -> rows of the table, (B,)"""
         options = self.cfg.options
-        rows = [options.index(value) + 1 if value in options else 0 for value in values]
-        return one_token(self.embedder(mx.array(rows)))
+        return (mx.array([options.index(value) + 1 if value in options else 0 for value in values]),)
+
+    def __call__(self, rows: mx.array) -> Condition:
+        """rows: (B,) -> tokens (B, 1, D)"""
+        return one_token(self.embedder(rows))
 
 
 def one_token(x: mx.array) -> Condition:
