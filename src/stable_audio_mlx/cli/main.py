@@ -16,6 +16,8 @@ COMMANDS = {
     "make-data": "captioned sounds made by code, to train on",
     "pre-encode": "a folder of sounds with captions into latents to train on",
     "info": "what sound files are and how they were made",
+    "train": "a diffusion model on sounds of your own",
+    "train-lora": "a LoRA on sounds of your own",
     "models": "what is on this computer and what can be had",
     "verify": "check a converted model",
     "doctor": "is everything here, and what to do if not",

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,27 +82,33 @@ def find(arguments: argparse.Namespace) -> "list[Item]":
 
 def work(job: "PreEncoding", as_json: bool) -> int:
     """Encode, and tell what happened."""
-    new, bad = 0, 0
-    try:
-        with progress(len(job.mine), "file") as bar:
-            for outcome in job.plan():
-                bad += tell(outcome, as_json)
-                bar.update()
-        with progress(job.frames, "latent") as bar:
-            bar.update(job.start())
-            for outcome in job.run():
-                bad += tell(outcome, as_json)
-                new += outcome.path is not None
-                bar.update(outcome.frames)
-    except KeyboardInterrupt:
-        note(f"{summary(job, new, bad)}; the same command goes on from here")
-        raise
+    new, bad = encode_all(job, lambda outcome: tell(outcome, as_json))
     note(summary(job, new, bad))
     if job.others:
         note(f"{job.output}: {job.others} more of sounds that are not among these; delete them if they are not wanted")
     if bad:
         raise AudioError(f"{bad} of {len(job.mine)} sounds left out, as listed above")
     return 0
+
+
+def encode_all(job: "PreEncoding", tell: Callable[["Outcome"], bool]) -> tuple[int, int]:
+    """Encode with bars on stderr; how many sounds are new and how many left out, which ``tell`` says of each."""
+    new, bad = 0, 0
+    try:
+        with progress(len(job.mine), "file") as bar:
+            for outcome in job.plan():
+                bad += tell(outcome)
+                bar.update()
+        with progress(job.frames, "latent") as bar:
+            bar.update(job.start())
+            for outcome in job.run():
+                bad += tell(outcome)
+                new += outcome.path is not None
+                bar.update(outcome.frames)
+    except KeyboardInterrupt:
+        note(f"{summary(job, new, bad)}; the same command goes on from here")
+        raise
+    return new, bad
 
 
 def summary(job: "PreEncoding", new: int, bad: int) -> str:

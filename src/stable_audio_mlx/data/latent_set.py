@@ -113,7 +113,8 @@ class LatentSet:
             piece = self._load(self.items[clip.item].path)[:, clip.start : clip.start + length].T
             row[: len(piece)] = piece
             if self._silence is not None and len(piece) < length:
-                row[len(piece) :] = np.resize(self._silence.T, (length - len(piece), self.latent_dim))
+                frames = np.arange(length - len(piece)) % self._silence.shape[1]
+                row[len(piece) :] = self._silence[:, frames].T
         return out
 
     def fingerprint(self) -> str:

@@ -14,7 +14,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from ..cpu import can_fuse
+from ..cpu import on_linux_cpu
 from ..errors import OptionError, SanityError
 from .interrupt import deferred_interrupt
 from .state import load_state, save_state
@@ -56,7 +56,7 @@ class Group:
 class Loop:
     """``accumulate``: in how many parts a batch is computed; ``average(update)``: how much the average keeps of itself.
 
-    ``fuse``: whether MLX compiles the step, by default where it can.
+    ``fuse``: whether MLX compiles the step, by default where that takes no C++ compiler.
     """
 
     steps: int
@@ -141,7 +141,7 @@ class Trainer:
     def _update(self, track: Track) -> Callable:
         """One update of a track: batch -> loss, its parts, norm of the gradients before they are clipped."""
         gradient, group, count = nn.value_and_grad(track.module, track.loss), track.group, self.loop.accumulate
-        fuse = self.loop.fuse if self.loop.fuse is not None else can_fuse() and self.world.size() == 1
+        fuse = self.loop.fuse if self.loop.fuse is not None else not on_linux_cpu() and self.world.size() == 1
         state = [[t.module.state, t.group.optimizer.state] for t in self._tracks] + [mx.random.state]
 
         def compiled(function: Callable) -> Callable:
@@ -184,8 +184,11 @@ class Trainer:
         self,
         report: Callable[[Report], None] | None = None,
         hooks: Sequence[tuple[int, Callable[[int], None]]] = (),
+        saved: Callable[[int], None] | None = None,
     ) -> None:
-        """Train to the end of the loop.  ``hooks``: (every so many steps, what is done then, given the step).
+        """Train to the end of the loop.
+
+        ``hooks``: (every so many steps, what is done then, given the step); ``saved``: what is done at each save.
 
         Ctrl-C ends the step, saves and raises KeyboardInterrupt.  Raises SanityError, with the step, where a loss or a
         gradient is not finite; the file that was saved last stays.
@@ -196,7 +199,7 @@ class Trainer:
                 try:
                     batch = self.objective.batch(self.step)
                 except KeyboardInterrupt:
-                    self.save()
+                    self._keep(saved)
                     raise
                 values, stop = self._advance(batch, interrupted)
                 for key, value in values.items():
@@ -207,7 +210,7 @@ class Trainer:
                     self.window = {}
                     report(Report(self.step, means, pace, pace * (self.loop.steps - self.step)))
                 if stop or self.step % self.loop.save_every == 0 or self.step == self.loop.steps:
-                    self.save()
+                    self._keep(saved)
                 if stop and self.step < self.loop.steps:
                     raise KeyboardInterrupt
                 for every, hook in hooks:
@@ -245,6 +248,11 @@ class Trainer:
             return values
         total = mx.distributed.all_sum(mx.array(values), group=self.world, stream=mx.cpu)
         return (np.array(total) / self.world.size()).tolist()
+
+    def _keep(self, saved: Callable[[int], None] | None) -> None:
+        self.save()
+        if saved:
+            saved(self.step)
 
     def _average(self, update: int) -> None:
         keep = self.loop.average(update) if self.loop.average else 0.0

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 
+from ..cpu import can_fuse
 from .loop import Group, Loop, Losses, Report, Trainer
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def recipe_trainer(recipe: Recipe, schedule: Schedule, checkpoint: Path) -> Trai
     """A trainer for ``recipe`` that reports and saves every ``schedule.save_every`` steps."""
     optimizer = optim.AdamW(schedule.learning_rate, betas=[0.9, 0.99], weight_decay=0.01, bias_correction=True)
     every = schedule.save_every
-    loop = Loop(schedule.steps, save_every=every, log_every=every, average=schedule.keep)
+    loop = Loop(schedule.steps, save_every=every, log_every=every, average=schedule.keep, fuse=can_fuse())
     return Trainer(recipe, Group(optimizer, schedule.rate, schedule.clip), loop, checkpoint)
 
 

@@ -9,11 +9,11 @@ import copy
 import io
 
 import torch
-import torch.nn.functional as F
 
 from tests.parity.case import Case
 
 from . import oracle
+from .attention import masked_attention
 from .oracle import STORED, Tape, narrow
 
 with contextlib.redirect_stdout(io.StringIO()):
@@ -26,15 +26,6 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 COMMIT = "636f906"
 transformer.flex_attention_available = False  # its compiled form; the plain form is the same band
-
-
-def masked_attention(original):
-    def apply_attn(self, q, k, v, *args, padding_mask=None, **kwargs):
-        if padding_mask is None:
-            return original(self, q, k, v, *args, **kwargs)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=padding_mask[:, None, None, :])
-
-    return apply_attn
 
 
 transformer.Attention.apply_attn = masked_attention(transformer.Attention.apply_attn)
