@@ -18,10 +18,7 @@ class CachedText:
         self._bytes = 0
 
     def encode(self, prompts: Sequence[str], max_length: int) -> EncodedText:
-        for prompt in dict.fromkeys(prompts):
-            if (prompt, max_length) not in self._rows:
-                self._remember(prompt, max_length)
-        rows = [self._rows[prompt, max_length] for prompt in prompts]
+        rows = [self._row(prompt, max_length) for prompt in prompts]
         tokens = [row.tokens for row in rows]
         return EncodedText(
             mx.concatenate([row.embeddings for row in rows]),
@@ -33,13 +30,16 @@ class CachedText:
             ),
         )
 
-    def _remember(self, prompt: str, max_length: int) -> None:
+    def _row(self, prompt: str, max_length: int) -> EncodedText:
+        if (prompt, max_length) in self._rows:
+            return self._rows[prompt, max_length]
         if self._bytes > self._limit:
             self._rows, self._bytes = {}, 0
         found = self._source.encode([prompt], max_length)
         mx.eval(found.embeddings, found.tokens.ids, found.tokens.mask)
         self._rows[prompt, max_length] = found
         self._bytes += found.embeddings.nbytes
+        return found
 
     def tokenize(self, prompts: Sequence[str], max_length: int, special_tokens: Sequence[str] = ()) -> Tokens:
         return self._source.tokenize(prompts, max_length, special_tokens)
