@@ -241,8 +241,7 @@ def test_a_lora_learns_and_its_file_is_what_was_learned(models, latents, tmp_pat
     found = np.array(lora_effective_weights(models[model], [(path, 1.0)], [key])[key])
     learned = np.array(training._weights("dit")["block_1.self_attn.to_qkv.weight"])
     np.testing.assert_allclose(found, learned, atol=2e-3 * np.abs(learned).max())
-    with np.testing.suppress_warnings():
-        facts = read_lora(path).extra
+    facts = read_lora(path).extra
     assert facts["base_model"] == model and facts["exclude"] == ["preprocess_conv", "postprocess_conv"]
 
 
