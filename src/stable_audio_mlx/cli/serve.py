@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 import threading
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from .common import DTYPES, OUTPUT, Parser, default_model, note, run
 
 if TYPE_CHECKING:
     from ..web.server import StudioServer
-    from ..web.studio import Studio
 
 TOKEN = "STABLE_AUDIO_MLX_TOKEN"
 EPILOG = """\
@@ -61,11 +59,10 @@ def serve(arguments: argparse.Namespace) -> int:
         print(address, flush=True)
         note(f"takes are kept in {studio.takes.folder}; Ctrl-C ends the studio")
         if not arguments.no_browser and can_open():
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            open_page(address)
         server.serve_forever()
     finally:
-        server.server_close()
-        stop(studio)
+        stop(server)
     return 0
 
 
@@ -103,6 +100,13 @@ def shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def open_page(address: str) -> None:
+    """In a thread: some browsers only return when they are closed."""
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
 def can_open() -> bool:
     """Whether there are a screen and a person in front of it."""
     if not sys.stdout.isatty():
@@ -110,10 +114,11 @@ def can_open() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def stop(studio: "Studio") -> None:
+def stop(server: "StudioServer") -> None:
     """Wait for the step that is being made; who cannot wait interrupts again."""
     try:
-        studio.close()
+        server.server_close()
+        server.studio.close()
     except KeyboardInterrupt:
         note("interrupted")
         os._exit(130)

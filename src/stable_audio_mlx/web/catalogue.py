@@ -1,5 +1,6 @@
 """The models and LoRAs that the studio offers: what clients say is looked up by name and never opened as a path."""
 
+import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,11 @@ class Models:
                 raise OptionError(f"model: {name} has gone")
             self._open = name, StableAudioPipeline.from_pretrained(folder, self._dtype, True, self._low_memory)
         return self._open[1]
+
+    def close(self) -> None:
+        """Free what MLX holds here rather than wherever Python happens to collect it."""
+        self._open = None
+        gc.collect()
 
     def describe(self, name: str, loras: Mapping[str, Path]) -> None:
         """Find out what a model can do and which LoRAs fit."""

@@ -6,11 +6,12 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from ..errors import StableAudioError
+from .owner import Owner
 from .replies import Refused
 
 MOST_WAITING, MOST_DONE = 64, 200
@@ -66,14 +67,16 @@ class Queue:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlx")
+        self._owner = Owner()
         self.version, self.closed = 0, False
         self._moved = 0  # the version at which places in the queue last changed
         self._told = 0.0
 
     def do(self, work: Callable[[], Any]) -> Future:
         """Something else for the thread that owns the model, between jobs."""
-        return self._thread.submit(work)
+        future = self._owner.do(work)
+        future.add_done_callback(lambda future: (error := future.exception()) and self._explain(error))
+        return future
 
     def add(self, job: Job) -> Job:
         """Refused(429) where too many wait."""
@@ -88,7 +91,7 @@ class Queue:
             for id in ended[:-MOST_DONE]:
                 del self._jobs[id]
             self._touch(job)
-        self._thread.submit(self._run, job).add_done_callback(lambda future: self._finish(job, future))
+        self._owner.do(lambda: self._run(job)).add_done_callback(lambda future: self._finish(job, future.exception()))
         return job
 
     def _run(self, job: Job) -> None:
@@ -115,20 +118,17 @@ class Queue:
         if job.cancel.is_set() or self.closed:
             raise Cancelled
 
-    def _finish(self, job: Job, future: Future) -> None:
+    def _finish(self, job: Job, error: BaseException | None) -> None:
         """Whatever happened, the job ends and the next one can begin."""
-        error = None if future.cancelled() else future.exception()
         with self._changed:
             if job.ended:
                 return
-            if future.cancelled() or isinstance(error, Cancelled):
+            if isinstance(error, Cancelled):
                 job.state = "cancelled"
             elif error is None:
                 job.state = "done"
             else:
                 job.state, job.error = "failed", self._explain(error)
-            if job in self._waiting:
-                self._waiting.remove(job)
             job.work = None
             self._touch(job)
 
@@ -214,12 +214,16 @@ class Queue:
         """The version at which a reader of this job last had something new."""
         return max(job.version, self._moved if job.state == "queued" else 0)
 
-    def close(self) -> None:
-        """Cancel everything and wait for the step that is being made."""
+    def stop(self) -> None:
+        """Cancel everything: what runs ends before its next step, who follows is told."""
         with self._changed:
             self.closed = True
             waiting, self._waiting = self._waiting, []
             for job in waiting:
                 job.state, job.work = "cancelled", None
             self._changed.notify_all()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def close(self, last: Callable[[], None]) -> None:
+        """Stop, and wait for the thread, which does ``last`` in the end."""
+        self.stop()
+        self._owner.do(last).result()

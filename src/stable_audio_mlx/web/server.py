@@ -1,6 +1,7 @@
 """The HTTP server: a thread for each of a bounded number of connections, none kept open by doing nothing."""
 
 import contextlib
+import math
 import socket
 import socketserver
 import sys
@@ -23,15 +24,14 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1
 class StudioServer(ThreadingHTTPServer):
     """``note`` is given what the terminal should know."""
 
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = False  # a thread that frees MLX's arrays while Python ends would abort the process: all are joined
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, studio: "Studio", guard: Guard, note: Callable[[str], None]):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.studio, self.guard, self.note = studio, guard, note
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._deadlines: dict[socket.socket, float] = {}
+        self._deadlines: dict[socket.socket, float] = {}  # of every connection
         self._lock = threading.Lock()
         super().__init__((host, port), Handler)
         guard.port = self.server_address[1]
@@ -54,27 +54,32 @@ class StudioServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.set_deadline(request, None)
+            with self._lock:
+                self._deadlines.pop(request, None)
             self._room.release()
 
     def set_deadline(self, connection: socket.socket, seconds: float | None) -> None:
         """Close the connection in ``seconds`` unless another deadline, or None, is set before."""
         with self._lock:
-            if seconds is None:
-                self._deadlines.pop(connection, None)
-            else:
-                self._deadlines[connection] = time.monotonic() + seconds
+            self._deadlines[connection] = math.inf if seconds is None else time.monotonic() + seconds
 
     def service_actions(self) -> None:
         """Called every half second or so: a timeout on each read alone would let a client send a byte a minute."""
-        now = time.monotonic()
+        self._cut(time.monotonic())
+
+    def _cut(self, now: float) -> None:
+        """End the connections whose deadline is over; their threads find that out and end too."""
         with self._lock:
-            late = [connection for connection, deadline in self._deadlines.items() if deadline < now]
-            for connection in late:
-                del self._deadlines[connection]
+            late = [connection for connection, deadline in self._deadlines.items() if deadline <= now]
         for connection in late:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def server_close(self) -> None:
+        """Let nobody in any more, end all connections and wait for their threads."""
+        self.studio.queue.stop()
+        self._cut(math.inf)
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went is no error; anything else is a defect, which the terminal should show."""

@@ -86,4 +86,5 @@ class Studio:
         return self.takes.add(id, path, facts)
 
     def close(self) -> None:
-        self.queue.close()
+        """Wait for the step that is being made and let the model go, in the thread that owns it."""
+        self.queue.close(self.models.close)
