@@ -1,9 +1,10 @@
-"""What a callback is told: progress for each step, notes, times of the phases; an exception in it cancels the run.
+"""What a callback is told: progress for each step, previews, times of the phases; an exception in it cancels the run.
 
 python examples/progress_and_cancel.py "rain"
 """
 
 import sys
+from functools import partial
 
 from stable_audio_mlx import Event, StableAudioPipeline
 
@@ -12,9 +13,10 @@ class Cancelled(Exception):
     pass
 
 
-def show(event: Event) -> None:
+def show(pipe: StableAudioPipeline, event: Event) -> None:
     if event.kind == "step":
-        print(f"step {event.step} of {event.total}")
+        (preview,) = pipe.preview(event, seconds=0.5)
+        print(f"step {event.step} of {event.total}: {preview.levels}")
     elif event.kind == "note":
         print(event.message)
     elif event.kind == "result":
@@ -28,7 +30,7 @@ def cancel(event: Event) -> None:
 
 def main(prompt: str = "rain") -> None:
     pipe = StableAudioPipeline.from_pretrained("tiny")
-    (sound,) = pipe.make(prompt, seconds=2, steps=8, seed=1, callback=show)
+    (sound,) = pipe.make(prompt, seconds=2, steps=8, seed=1, callback=partial(show, pipe))
     print(sound.save("output/rain.wav", overwrite=True).path)
     try:
         pipe.make(prompt, steps=8, callback=cancel)

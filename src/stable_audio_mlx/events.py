@@ -16,7 +16,8 @@ class Event:
     """One thing that happened in a run.
 
     ``kind``: "options" (completed, in ``options``), "note" (``message`` for the user), "text" (prompts are encoded),
-    "step" (``step`` of ``total``, which may be unknown; ``value`` latents (B, T, C)), "decode" (begins), "result"
+    "step" (``step`` of ``total``, which may be unknown; ``value`` latents (B, T, C), ``estimate`` the same without
+    noise, as this step sees them), "decode" (begins), "result"
     (``value`` as ``generate`` returns it, ``seconds`` of wall time by phase, ``peak_memory`` of the process in bytes,
     ``given``: the options as they were asked for, ``loras`` that acted: file and strength).
     """
@@ -27,6 +28,7 @@ class Event:
     total: int | None = None
     options: Completed | None = None
     value: Any = None  # mx.array
+    estimate: Any = None  # mx.array, not computed before it is used
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int = 0
     given: GenerateOptions | None = None

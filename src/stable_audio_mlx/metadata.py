@@ -10,11 +10,13 @@ from . import riff
 from .errors import AudioError, OptionError
 from .files import SIDECAR
 from .loudness import Levels
+from .music import BEATS_PER_BAR, Key
 
 SOFTWARE = "software"
 # Bytes of a comment that every reader takes; FLAC and MP3 know no limit.
 COMMENT = {".wav": 1900, ".aiff": 8000, ".aif": 8000, ".opus": 60_000}
 SHORT = ("model", "seed", "steps", "cfg_scale", "sampler", "seconds", "software")  # of a record that is too long
+MIDDLE_C = 60  # MIDI
 LARGEST = 16 << 20  # bytes of a record that is read
 
 
@@ -53,12 +55,13 @@ def chunks(record: Mapping[str, Any], rate: int, samples: int, levels: Levels) -
         found.append(riff.bext(text, record.get(SOFTWARE, ""), levels.lufs, levels.true_peak_dbtp))
         if len(compact(record).encode()) > COMMENT[".wav"]:
             found.append((riff.RECORD, compact(record).encode()))
+    root = MIDDLE_C + Key.parse(record["key"]).root if record.get("key") else None
     if record.get("loop"):
-        found.append(riff.smpl(rate, samples))
+        found.append(riff.smpl(rate, samples, MIDDLE_C if root is None else root))
     if bpm := record.get("bpm"):
         whole = not record.get("trimmed") and bool(record.get("loop") or record.get("bars"))
         beats = max(round(samples / rate * bpm / 60), 1)
-        found.append(riff.acid(beats, bpm, None, whole, (record.get("beats_per_bar", 4), 4)))
+        found.append(riff.acid(beats, bpm, root, whole, (record.get("beats_per_bar", BEATS_PER_BAR), 4)))
     return found
 
 

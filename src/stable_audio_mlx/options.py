@@ -199,6 +199,11 @@ class FinishOptions:
         require("limit", good, "must be a ceiling between -30 and 0 dBTP", limit)
         self.target  # noqa: B018  (it checks)
 
+    def check_loop(self) -> None:
+        """OptionError for what a loop would not survive."""
+        if self.trim_silence or self.fade_in or self.fade_out:
+            raise OptionError("trim_silence, fade_in and fade_out would break the loop; leave them out")
+
     @property
     def target(self) -> tuple[str, float] | None:
         """``normalize`` read: ("peak", dBFS) or ("lufs", LUFS)."""

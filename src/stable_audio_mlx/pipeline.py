@@ -20,7 +20,7 @@ from .options import GenerateOptions, as_list, spread
 from .prompts import Phrase
 from .run import Run, transformer_inputs, without_effect
 from .sound import Sound, check_sound
-from .stages import Stages
+from .stages import Stages, heard
 from .weights.catalog import facts_of
 from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
@@ -140,6 +140,17 @@ class StableAudioPipeline:
             )
             for k, (clip, seconds) in enumerate(zip(event.value, options.seconds, strict=True))
         ]
+
+    def preview(self, event: Event, seconds: float = 2.0) -> list[Sound]:
+        """What the first ``seconds`` of each clip will be like, as a "step" event has them; for callbacks.
+
+        Decodes no more than those; of a long sound, the window that is being made.  OptionError for other events.
+        """
+        if event.kind != "step" or event.estimate is None:
+            raise OptionError("preview: needs a step event")
+        z, samples = event.estimate, int(seconds * self.sample_rate)
+        clips = [heard(z[b : b + 1], samples, self._model, self._parts) for b in range(len(z))]
+        return [Sound(clip, self.sample_rate) for clip in clips]
 
     def steps(self, options: GenerateOptions) -> Iterator[Event]:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""

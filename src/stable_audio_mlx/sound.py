@@ -14,7 +14,7 @@ import numpy as np
 
 from . import audio, loudness
 from .encoding import encode
-from .errors import OptionError, SanityError
+from .errors import SanityError
 from .files import SIDECAR, check_output, written_whole
 from .finishing import faded, heard, levelled
 from .formats import check_format, gain_for
@@ -92,8 +92,8 @@ def finish(sound: Sound, options: FinishOptions) -> Sound:
     given = {f.name: v for f in dataclasses.fields(options) if (v := getattr(options, f.name)) != f.default}
     if not given:
         return sound
-    if sound.record.get("loop") and (options.trim_silence or options.fade_in or options.fade_out):
-        raise OptionError("trim_silence and fades would break the loop; leave them out")
+    if sound.record.get("loop"):
+        options.check_loop()
     samples, rate, notes = sound.audio, sound.sample_rate, list(sound.notes)
     if options.mono:
         samples = audio.match_channels(samples, 1)

@@ -15,7 +15,7 @@ from .models.factory import AudioModel
 from .options import GenerateOptions
 from .presets import ModelFacts
 from .run import Pass, Run, draws, takes_inpainting, velocity_of
-from .sampling.guidance import Guided, Keeping
+from .sampling.guidance import SHARES, Guided, Keeping, Watched
 from .sampling.inpaint import put_back
 from .sound import check_sound
 from .weights.parts import DECODER, ENCODER, Parts
@@ -111,10 +111,11 @@ class Stages:
         """-> latents (B, T, C); nothing but a step waits for the device."""
         draw = draws(run, this, self.model)
         start = run.sampler.mix(known.init, draw(), this.levels[0])
-        for x in run.sampler.run(velocity, start, this.levels, draw):
+        watched = Watched(velocity, SHARES[str(self.model.objective)])
+        for x in run.sampler.run(watched, start, this.levels, draw):
             mx.eval(x)
             self.done += 1
-            yield Event("step", step=self.done, total=self.total, value=x)
+            yield Event("step", step=self.done, total=self.total, value=x, estimate=watched.estimate)
         # A model that reads what is kept makes latents that fit it; the samples are put back after decoding.
         if known.keep is None or known.kept is None or takes_inpainting(self.model):
             return x
@@ -130,7 +131,7 @@ class Stages:
             if isinstance(x, Canvas):
                 clip = self._spans(x, b, samples)
             else:
-                clip = self._heard(x[b : b + 1, : run.passes[0].window.valid[b]], samples)
+                clip = heard(x[b : b + 1, : run.passes[0].window.valid[b]], samples, self.model, self.parts)
             if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
                 yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
                 clip = np.clip(clip, -1, 1)
@@ -142,17 +143,19 @@ class Stages:
         self.clock.lap("decode")
         return clips
 
-    def _heard(self, z: mx.array, samples: int) -> np.ndarray:
-        """z: (1, T, C) -> its first samples (channels, samples); latents that they do not depend on are not decoded."""
-        autoencoder = self.parts.get("autoencoder", DECODER)
-        if autoencoder is not None:
-            z = autoencoder.decode_tiled(z[:, : autoencoder.latents_for(samples)] * self.model.scale)
-        return np.array(z[0, :samples].astype(mx.float32)).T
-
     def _spans(self, canvas: Canvas, clip: int, samples: int) -> np.ndarray:
         """The sound of a clip on the canvas (channels, samples), silent where nothing was made."""
         out, ratio = np.zeros((self.model.audio_channels, samples), np.float32), self.model.downsampling_ratio
         for first, behind in canvas.spans():
             start, end = first * ratio, min(behind * ratio, samples)
-            out[:, start:end] = self._heard(canvas.latents[clip : clip + 1, first:behind], end - start)
+            z = canvas.latents[clip : clip + 1, first:behind]
+            out[:, start:end] = heard(z, end - start, self.model, self.parts)
         return out
+
+
+def heard(z: mx.array, samples: int, model: AudioModel, parts: Parts) -> np.ndarray:
+    """z: (1, T, C) -> its first samples (channels, samples); latents that they do not depend on are not decoded."""
+    autoencoder = parts.get("autoencoder", DECODER)
+    if autoencoder is not None:
+        z = autoencoder.decode_tiled(z[:, : autoencoder.latents_for(samples)] * model.scale)
+    return np.array(z[0, :samples].astype(mx.float32)).T

@@ -56,6 +56,8 @@ class Take:
         for key in ONE_EACH:
             if isinstance(value := getattr(self.options, key), list | tuple):
                 raise OptionError(f"{key}: {value!r} must be one value; a take is one sound")
+        if self.options.loop:
+            self.finish.check_loop()
         if self.model is not None and (not isinstance(self.model, str) or not self.model):
             raise OptionError(f"model: {self.model!r} must be a name or a folder")
         names.check_template(self.name, {*OWN_FIELDS, *simple_options()})

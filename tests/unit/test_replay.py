@@ -71,6 +71,8 @@ def test_tempo_and_loops_are_written_for_samplers(tmp_path):
         return metadata.wave_chunks(path)
 
     looped = chunks(loop=True, bpm=120.0, bars=1)
+    keyed = chunks(loop=True, bpm=120.0, key="A minor")
+    assert riff.read_acid(keyed[b"acid"])["root"] == keyed[b"smpl"][12] == 69
     assert riff.read_smpl(looped[b"smpl"]) == [(0, 8999)]
     assert riff.read_acid(looped[b"acid"]) == {"bpm": 120, "beats": 4, "meter": [4, 4], "loop": True}
     assert riff.read_acid(chunks(bpm=120.0)[b"acid"])["loop"] is False

@@ -8,6 +8,7 @@ import pytest
 
 from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, StableAudioPipeline, audio, finish, loudness
 from stable_audio_mlx.errors import OptionError, SanityError
+from stable_audio_mlx.takes import Take
 
 from . import checkpoints
 
@@ -125,6 +126,30 @@ def test_a_loudness_beyond_full_scale_is_held_back_or_limited():
 def test_loops_are_not_cut():
     with pytest.raises(OptionError, match="break the loop"):
         finish(Sound(SOUND.audio, RATE, {"loop": True}), FinishOptions(fade_out=0.1))
+    with pytest.raises(OptionError, match="break the loop"):
+        Take(GenerateOptions(loop=True), FinishOptions(trim_silence=True))
+    assert finish(Sound(SOUND.audio, RATE, {"loop": True}), FinishOptions(normalize="peak")).record["loop"]
+
+
+def test_a_preview_is_what_a_step_expects(pipe):
+    seen = []
+
+    def look(event):
+        if event.kind == "step":
+            seen.append(pipe.preview(event, seconds=2)[0])
+        else:
+            with pytest.raises(OptionError, match="needs a step event"):
+                pipe.preview(event)
+
+    run = {"seconds": 3, "seed": 1, "steps": 4, "cfg_scale": 3.0}
+    plain = [pipe.make(sampler=name, **run)[0].audio for name in ("euler", "pingpong")]
+    for sampler, expected in zip(("euler", "pingpong"), plain, strict=True):
+        seen.clear()
+        (made,) = pipe.make(sampler=sampler, callback=look, **run)
+        assert np.array_equal(made.audio, expected)  # looking changes nothing
+        assert [s.audio.shape for s in seen] == [(2, 64)] * 4
+        np.testing.assert_allclose(seen[-1].audio, made.audio[:, :64], atol=1e-5)
+        assert not np.allclose(seen[0].audio, seen[-1].audio, atol=1e-6)
 
 
 def test_a_sidecar_holds_the_record(tmp_path):

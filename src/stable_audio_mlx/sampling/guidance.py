@@ -138,6 +138,31 @@ class Guided:
         return mx.sum(self._valid(product), axis=(1, 2), keepdims=True)
 
 
+class Watched:
+    """A velocity that remembers its last evaluation, for previews; an ``estimate`` costs nothing until it is used."""
+
+    def __init__(self, velocity: Any, shares: Shares):
+        self._velocity, self._shares = velocity, shares
+        self._last: tuple[mx.array, mx.array, float] | None = None
+
+    def __call__(self, x: mx.array, t: float) -> mx.array:
+        return self.both(x, t)[0]
+
+    def both(self, x: mx.array, t: float) -> tuple[mx.array, mx.array]:
+        guided, plain = self._velocity.both(x, t)
+        self._last = x, guided, t
+        return guided, plain
+
+    @property
+    def estimate(self) -> mx.array | None:
+        """The clean signal as the last evaluation has it (B, T, C)."""
+        if self._last is None:
+            return None
+        x, v, t = self._last
+        alpha, sigma = self._shares(t)
+        return alpha * x - sigma * v
+
+
 @dataclass(frozen=True)
 class Keeping:
     """A velocity that leads the frames where ``keep`` (1, T, 1) is 1 to ``known`` (B, T, C), whatever the solver.
