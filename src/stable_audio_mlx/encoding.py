@@ -47,9 +47,8 @@ def with_libsndfile(audio: np.ndarray, rate: int, form: Format, depth: str | Non
     frames = (audio if depth is None else quantized(audio, int(depth)) << (32 - int(depth))).T
     encoded = io.BytesIO()  # libsndfile calls a full disk "System error"
     try:
-        with soundfile.SoundFile(
-            encoded, "w", rate, len(audio), form.subtypes[depth], format=form.container, endian="FILE"
-        ) as file:
+        settings = {"format": form.container, "subtype": form.subtypes[depth], "compression_level": form.compression}
+        with soundfile.SoundFile(encoded, "w", rate, len(audio), **settings) as file:
             for name, text in texts.items() if form.container != "MP3" else ():
                 setattr(file, name, text)
             for start in range(0, len(frames), BLOCK):

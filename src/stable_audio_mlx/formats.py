@@ -15,13 +15,17 @@ OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 @dataclass(frozen=True)
 class Format:
-    """``subtypes`` by bit depth, the best first (None: it has no bit depth); ``rates`` it can hold, any if empty."""
+    """``subtypes`` by bit depth, the best first (None: it has no bit depth); ``rates`` it can hold, any if empty.
+
+    ``compression``: from 0, the best sound, to 1, as libsndfile counts; None where nothing is lost.
+    """
 
     container: str
     subtypes: Mapping[str | None, str]
     rates: Sequence[int] = ()
     channels: int = 8
     highest: int = 655_350  # rate
+    compression: float | None = None
 
     @property
     def best(self) -> str | None:
@@ -40,9 +44,9 @@ FORMATS = {
     ".flac": Format("FLAC", PCM),
     ".aiff": Format("AIFF", PCM),
     ".aif": Format("AIFF", PCM),
-    ".ogg": Format("OGG", {None: "VORBIS"}, highest=192_000),
-    ".opus": Format("OGG", {None: "OPUS"}, OPUS_RATES),
-    ".mp3": Format("MP3", {None: "MPEG_LAYER_III"}, MP3_RATES, channels=2),
+    ".ogg": Format("OGG", {None: "VORBIS"}, highest=192_000, compression=0.3),
+    ".opus": Format("OGG", {None: "OPUS"}, OPUS_RATES, compression=0.6),
+    ".mp3": Format("MP3", {None: "MPEG_LAYER_III"}, MP3_RATES, channels=2, compression=0.0),
 }
 
 

@@ -61,7 +61,7 @@ class Sound:
         said = texts(self.record, suffix)
         written = audio.write(path, self.audio, self.sample_rate, overwrite, self.bit_depth, said, beside)
         if sidecar:
-            record = {"path": path.name, **self.record, **vars(levels)}
+            record = {"path": path.name, **self.record, **vars(self.levels.turned(loudness.to_db(written.gain)))}
             with written_whole(sidecar) as part:
                 part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return written

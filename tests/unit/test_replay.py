@@ -209,12 +209,50 @@ def test_what_cannot_be_is_told_before_the_model_is_read(go, arguments, code, wh
     assert Path("taken.json").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"bars": 1, "bpm": 48, "key": "A minor", "loop": True},
+        {"bars": 1, "bpm": 48, "loop": "crossfade", "loop_seam": 0.5},
+        {"init_audio": "in.wav", "strength": 0.4, "seconds": 3},
+        {"init_audio": "in.wav", "inpaint": ["1-2", "3-3.5"]},
+        {"inpaint_audio": "in.wav", "inpaint": [[1, 2]], "init_audio": "other.wav", "init_noise_level": 0.5},
+        {"init_audio": "in.wav", "continue_to": 6},
+        {"init_audio": "in.wav", "extend_by": 2.5},
+        {"seconds": 12, "long": True},
+        {"prompt": "(a:1.2) b", "negative_prompt": "c", "cfg_interval": [0.1, 0.9]},
+        {"conditions": {"seconds_total": 5}},
+        {"sigmas": [1.0, 0.5, 0.0], "sampler": "euler"},
+    ],
+    ids=lambda asked: "-".join(asked),
+)
+def test_every_option_comes_back(go, asked):
+    for name in ("in.wav", "other.wav"):
+        audio.write(name, TONE[:, :128] / (2 if name == "in.wav" else 3), 32)
+    steps = {} if "sigmas" in asked else {"steps": 2}
+    line = {"prompt": "x", "seed": 5, "cfg_scale": 3, **steps, **asked, "name": "first"}
+    Path("p.jsonl").write_text(json.dumps(line))
+    code, out, err = go("--prompt-file", "p.jsonl", "-o", "./")
+    assert (code, out) == (0, "first.wav"), err
+    code, _, err = go("-C", "first.wav", "-o", "again.wav")
+    assert code == 0, err
+    first, again = bytes_of("first.wav", "again.wav")
+    assert first == again
+
+
 def test_levels_are_told_and_in_json(go):
     _, out, err = go("-p", "x", "--seed", 1, "--steps", 2, "--seconds", 4, "-o", "a.wav", "--json")
     record = json.loads(out)
     assert f"a.wav: 4 s, {record['lufs']:.1f} LUFS, true peak {record['true_peak_dbtp']:.1f} dBTP" in err
     assert record["peak_dbfs"] <= record["true_peak_dbtp"]
     assert go("-p", "x", "--seed", 1, "--steps", 2, "-o", "b.wav", "--quiet")[2] == ""
+
+
+def test_levels_are_those_of_the_file(tmp_path, capsys):
+    Sound(4 * TONE, 44100, RECORD).save(tmp_path / "a.flac", metadata=True)
+    told = json.loads((tmp_path / "a.json").read_text())
+    measured = Sound(*audio.read(tmp_path / "a.flac")).levels
+    assert told["peak_dbfs"] == pytest.approx(0, abs=1e-3) and told["lufs"] == pytest.approx(measured.lufs, abs=0.01)
 
 
 @pytest.fixture

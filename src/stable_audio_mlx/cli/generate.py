@@ -102,6 +102,7 @@ class Session:
 
     def make(self, group: Sequence[Job]) -> None:
         from ..audio import read
+        from ..loudness import to_db
         from ..sound import finish
 
         options = with_sounds(merged([job.take for job in group]), read)
@@ -118,8 +119,9 @@ class Session:
             for told in (*sound.notes, *(self.replay.differences(sound.record) if self.replay else ())):
                 note(f"{path.name}: {told}")
             note_level(written)
-            note(f"{path.name}: {sound.seconds:.4g} s, {sound.levels}")
-            show({"path": str(written.path), **sound.record, **vars(sound.levels)}, written.path, self.arguments.json)
+            levels = sound.levels.turned(to_db(written.gain))
+            note(f"{path.name}: {sound.seconds:.4g} s, {levels}")
+            show({"path": str(written.path), **sound.record, **vars(levels)}, written.path, self.arguments.json)
             if self.arguments.play:
                 play(sound)
 
