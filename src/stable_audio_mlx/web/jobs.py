@@ -1,5 +1,6 @@
 """What is to be made: a bounded queue, and the one thread that does all of MLX's work."""
 
+import math
 import secrets
 import threading
 import time
@@ -30,7 +31,7 @@ class Job:
         self.id, self.created = f"job-{secrets.token_hex(6)}", time.time()
         self.request, self.work = request, work
         self.state = "queued"
-        self.version = 0
+        self.version, self.changed = 0, time.monotonic()
         self.takes: list[dict[str, Any]] = []
         self.progress = {"phase": "waiting", "take": 0, "takes": total, "step": 0, "steps": 0}
         self.notes: list[str] = []
@@ -147,7 +148,7 @@ class Queue:
 
     def _touch(self, job: Job, moved: bool = False) -> None:
         self.version += 1
-        job.version = self.version
+        job.version, job.changed = self.version, time.monotonic()
         self._moved = self.version if moved else self._moved
         self._changed.notify_all()
 
@@ -181,11 +182,14 @@ class Queue:
             position = self._waiting.index(job) + 1 if job in self._waiting else 0
             return job.shown(position)
 
-    def list(self) -> list[dict[str, Any]]:
-        """All jobs that are remembered, oldest first."""
+    def list(self, seconds: float = math.inf) -> list[dict[str, Any]]:
+        """The jobs that are remembered, oldest first, but for those that ended more than ``seconds`` ago."""
+        since = time.monotonic() - seconds
         with self._changed:
             places = {job.id: i for i, job in enumerate(self._waiting, 1)}
-            return [job.shown(places.get(job.id, 0)) for job in self._jobs.values()]
+            return [
+                job.shown(places.get(job.id, 0)) for job in self._jobs.values() if not job.ended or job.changed >= since
+            ]
 
     @property
     def active(self) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .handler import Handler
 
 QUIET = b": still here\n\n"
-MOST_LISTED, LATEST = 200, 80
+MOST_LISTED = 200
 
 
 def health(request: "Handler") -> Reply:
@@ -66,9 +66,8 @@ def _all_events(request: "Handler") -> Iterator[bytes]:
         if now == version:
             yield QUIET
             continue
-        version = now
-        jobs, models = queue.list()[-LATEST:], request.studio.models.shown()
-        yield server_sent("state", {"jobs": jobs, "models": models, "takes": request.studio.takes.changes})
+        version, state = request.studio.state()
+        yield state
         time.sleep(max(0.0, 0.05 - (time.monotonic() - last)))
         last = time.monotonic()
 

@@ -1,6 +1,7 @@
 """What the server has: models, LoRAs, uploads, finished takes and the queue; and how a job becomes takes."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from .catalogue import Loras, Models
 from .jobs import Job, Queue
 from .library import Kept, Shelf
 from .peaks import outline
+from .replies import server_sent
 
 UPLOADS_KEPT = 64
+LATELY = 60.0  # seconds
 
 
 class Studio:
@@ -27,6 +30,7 @@ class Studio:
         self.uploads = Shelf(folder / "uploads", "upload", UPLOADS_KEPT)
         self.models, self.loras = models, loras
         self.queue = Queue(self.make, note)
+        self._telling, self._told = threading.Lock(), (-1, b"")
 
     def ready(self) -> None:
         """Look at the models, the chosen one first, in the thread that owns them."""
@@ -36,6 +40,18 @@ class Studio:
     def _describe(self, name: str) -> None:
         self.models.describe(name, self.loras.files())
         self.queue.touch()
+
+    def state(self) -> tuple[int, bytes]:
+        """(version, what a page needs to stay up to date, as an event), made once for all who listen.
+
+        The jobs that go on or ended lately, the models, and a count that says when takes change.
+        """
+        with self._telling:
+            version = self.queue.version
+            if self._told[0] != version:
+                state = {"jobs": self.queue.list(LATELY), "models": self.models.shown(), "takes": self.takes.changes}
+                self._told = version, server_sent("state", state)
+            return self._told
 
     def submit(self, asked: Asked) -> Job:
         """Queue what was asked, once it is known to be possible as far as the model is known.  OptionError, Refused."""
