@@ -218,6 +218,20 @@ def test_endless_makes_the_next_while_one_plays(tab, client):
     assert client.studio.queue.active == 0
 
 
+def test_bars_and_loops(tab, client):
+    page = tab.say("plucked string").page
+    page.check("input[value=bars]", force=True)
+    for name, value in (("bars", "1"), ("bpm", "240")):
+        page.fill(f"#{name}", value)
+    page.select_option("#key", "A minor")
+    page.check("#seamless")
+    tab.make()
+    tab.cards.filter(has_text="plucked string").first.wait_for()
+    take = tab.take(tab.cards.first)
+    assert take["seconds"] == 1.0 and take["settings"]["loop"] and take["settings"]["key"] == "A minor"
+    assert take["request"]["bars"] == 1 and take["request"]["bpm"] == 240
+
+
 def test_what_cannot_be_is_said(tabs):
     tab = tabs()
     page = tab.page
@@ -226,9 +240,10 @@ def test_what_cannot_be_is_said(tabs):
     tab.say("x", steps=1)
     page.check("input[value=bars]", force=True)
     page.fill("#bars", "4")
-    assert "makes at most 4" in page.locator("#length-hint").inner_text()
+    assert "makes 4.00 s at once and goes on" in page.locator("#length-hint").inner_text()
+    page.fill("#bars", "999")
     tab.make()
-    page.locator("#problem", has_text="the limit is 4").wait_for()
+    page.locator("#problem", has_text="the most is 600").wait_for()
     assert (
         page.locator("#negative").is_disabled()
         and "guidance other than 1" in page.locator("#negative-hint").inner_text()

@@ -240,6 +240,8 @@ BAD = [
     ({"prompt": 7}, "prompt"),
     ({"prompt": "x", "seconds": 999}, "the limit is 4"),
     ({"prompt": "x", "seconds": "long"}, "seconds"),
+    ({"prompt": "x", "seconds": 1e9, "long": True}, "the most is 600"),
+    ({"prompt": "x", "bars": 1}, "needs bpm"),
     ({"prompt": "x", "steps": 0}, "steps"),
     ({"prompt": "x", "seed": -5}, "seed"),
     ({"prompt": "x", "n": 17}, "the most is 16"),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import audio
-from ..completion import complete
+from ..completion import Completed, complete
+from ..errors import OptionError
 from ..sound import Sound, finish
 from ..takes import Take, with_sounds
 from .asked import Asked
@@ -19,7 +20,7 @@ from .peaks import outline
 from .replies import server_sent
 
 UPLOADS_KEPT = 64
-LATELY = 60.0  # seconds
+LATELY, LONGEST = 60.0, 600.0  # seconds
 
 
 class Studio:
@@ -57,7 +58,7 @@ class Studio:
         """Queue what was asked, once it is known to be possible as far as the model is known.  OptionError, Refused."""
         facts = self.models.facts(asked.model)
         for take in asked.takes if facts else ():
-            complete(take.options, facts)
+            check_length(complete(take.options, facts))
         return self.queue.add(Job({**asked.request, "model": asked.model}, asked, len(asked.takes)))
 
     def make(self, job: Job, report: Callable[..., None]) -> None:
@@ -70,7 +71,9 @@ class Studio:
             options = with_sounds(take.options, audio.read)
             with contextlib.closing(pipeline.steps(options)) as events:
                 for event in events:
-                    if event.kind == "note":
+                    if event.kind == "options":
+                        check_length(event.options)
+                    elif event.kind == "note":
                         report(note=event.message)
                     elif event.kind == "step":
                         report(phase="sampling", step=event.step, steps=event.total or 0)
@@ -104,3 +107,9 @@ class Studio:
     def close(self) -> None:
         """Wait for the step that is being made and let the model go, in the thread that owns it."""
         self.queue.close(self.models.close)
+
+
+def check_length(options: Completed) -> None:
+    """OptionError for a sound that would keep everybody waiting."""
+    if max(options.seconds) > LONGEST:
+        raise OptionError(f"seconds: {max(options.seconds):g} is more than the studio makes; the most is {LONGEST:g}")

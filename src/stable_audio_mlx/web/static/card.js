@@ -4,6 +4,12 @@ import { get } from "./api.js";
 import { h, hue, icon, seconds, since } from "./dom.js";
 import { Wave } from "./wave.js";
 
+const music = ({ bars, bpm, key, loop }) =>
+  [bars && `${bars} bars`, bpm && `${bpm} BPM`, key, loop && "loop"].filter(Boolean).join(", ");
+
+const origin = ({ init_audio: varied, inpaint, continue_to: longer }) =>
+  (varied ? "another sound, varied" : inpaint ? "another sound, in part" : longer ? "another sound, continued" : "");
+
 const FORMATS = ["wav", "flac", "mp3", "opus"];
 
 export class Card {
@@ -38,8 +44,9 @@ export class Card {
     const facts = [
       ["Seed", take.seed], ["Model", take.model], ["Steps", settings.steps], ["Sampler", settings.sampler],
       ["Guidance", settings.cfg_scale], ["Avoid", settings.negative_prompt],
+      ["Music", music(settings)],
       ["LoRAs", take.request.lora?.map(([name, strength]) => `${name} ${strength}`).join(", ")],
-      ["From", take.request.init_audio ? "another sound, varied" : take.request.inpaint ? "another sound, in part" : null],
+      ["From", origin(take.request)],
       ["Made", `${since(take.created)}, in ${seconds(take.took)}`],
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     const list = h("dl", { class: "facts" }, ...facts.map(([term, value]) =>

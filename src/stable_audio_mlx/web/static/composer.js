@@ -5,7 +5,9 @@ import { $, h, icon, say, seconds } from "./dom.js";
 import { Wave } from "./wave.js";
 
 const DRAFT = "studio-draft";
-const FIELDS = ["prompt", "seconds", "bars", "bpm", "seed", "steps", "sampler", "cfg", "negative", "count"];
+const FIELDS = ["prompt", "seconds", "bars", "bpm", "key", "seed", "steps", "sampler", "cfg", "negative", "count"];
+const KEYS = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
+  .flatMap((note) => [`${note} major`, `${note} minor`]);
 
 export class Composer {
   #models = [];
@@ -17,6 +19,7 @@ export class Composer {
   constructor(on) {
     this.on = on;
     this.form = $("composer");
+    $("key").append(...KEYS.map((key) => h("option", { value: key, text: key })));
     this.#restore();
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.make(); });
     this.form.addEventListener("input", () => { this.#save(); this.#refresh(); });
@@ -28,7 +31,7 @@ export class Composer {
 
   get model() { return this.#models.find((model) => model.id === $("model").value) ?? {}; }
 
-  get longest() { return this.model.longest ?? 1; }
+  get longest() { return Math.floor((this.model.longest ?? 1) * 100) / 100; }
 
   // Models as the server tells them; the form offers what the chosen one can do.
   setModels(models) {
@@ -50,7 +53,7 @@ export class Composer {
     const model = this.model;
     if (!model.longest) return;
     this.#shown = model.id;
-    $("seconds-slider").max = $("seconds").max = model.longest;
+    $("seconds-slider").max = model.longest;
     if (other || !$("seconds").value) {
       if (!$("seconds").value || Number($("seconds").value) > model.longest) $("seconds").value = model.seconds;
       $("steps").placeholder = model.steps;
@@ -71,13 +74,12 @@ export class Composer {
 
   #refreshLength(model) {
     const bars = this.unit === "bars", value = this.seconds;
-    $("by-bars").hidden = !bars;
+    $("by-bars").hidden = $("by-key").hidden = !bars;
     $("by-seconds").hidden = bars;
-    const tooLong = value > model.longest + 1e-6;
-    $("length-hint").textContent = tooLong
-      ? `That is ${seconds(value)}; ${model.id} makes at most ${seconds(model.longest)}.`
-      : bars ? `${seconds(value)} of at most ${seconds(model.longest)}` : "";
-    $("length-hint").classList.toggle("wrong", tooLong);
+    const hint = value > this.longest
+      ? `${seconds(value)}: ${model.id} makes ${seconds(this.longest)} at once and goes on from there.`
+      : bars && value ? seconds(value) : "";
+    if ($("length-hint").textContent !== hint) $("length-hint").textContent = hint;
   }
 
   #refreshText(model) {
@@ -126,15 +128,19 @@ export class Composer {
       if (!text) { $("prompt").focus(); throw new Failed("Say what you want to hear first."); }
       asked.prompt = text;
     }
-    if (this.unit === "bars") Object.assign(asked, { seconds: this.seconds });
+    const { unit } = this;
+    if (unit === "bars") Object.assign(asked, { bars: Number($("bars").value), bpm: Number($("bpm").value) });
     else asked.seconds = this.seconds;
+    if (unit === "bars" && $("key").value) asked.key = $("key").value;
+    if ($("seamless").checked) asked.loop = true;
+    if (this.seconds > this.longest) asked.long = true;
     const numbers = { steps: "steps", cfg: "cfg_scale" };
     for (const [id, key] of Object.entries(numbers)) if ($(id).value && !$(id).disabled) asked[key] = Number($(id).value);
     if ($("sampler").value) asked.sampler = $("sampler").value;
     if ($("negative").value.trim() && !$("negative").disabled) asked.negative_prompt = $("negative").value.trim();
     const loras = Object.entries(this.#strengths).filter(([name, s]) => s && model.loras?.[name] === "");
     if (loras.length) asked.lora = loras;
-    if (source) Object.assign(asked, this.#sourceRequest(source));
+    if (source) this.#startFrom(source, asked);
     asked.n = Math.min(Math.max(Number($("count").value) || 1, 1), 16);
     const seed = $("seed").value.trim();
     if (seed) asked.seed = Number(seed);
@@ -142,17 +148,17 @@ export class Composer {
     return asked;
   }
 
-  #sourceRequest(source) {
-    if (source.kind === "vary") return { init_audio: source.id, init_noise_level: this.#level(), seconds: this.#kept(source) };
-    if (source.kind === "remake") {
-      if (!source.wave.selection) throw new Failed("Select the part to remake on the waveform first.");
-      return { inpaint_audio: source.id, inpaint: [source.wave.selection], seconds: this.#kept(source) };
-    }
-    const from = source.wave.selection?.[0] ?? source.seconds;
-    return continuation(source.id, from, this.seconds);
+  // The length is then the sound's own, but for a continuation.
+  #startFrom(source, asked) {
+    const { selection } = source.wave;
+    for (const key of LENGTHS) delete asked[key];
+    if (source.kind === "vary") {
+      Object.assign(asked, { init_audio: source.id, strength: this.#level(), seconds: Math.min(source.seconds, this.longest) });
+    } else if (source.kind === "remake") {
+      if (!selection) throw new Failed("Select the part to remake on the waveform first.");
+      Object.assign(asked, { inpaint_audio: source.id, inpaint: [selection], seconds: source.seconds });
+    } else Object.assign(asked, continuation(source, selection?.[0], this.seconds));
   }
-
-  #kept(source) { return Math.min(source.seconds, this.longest); }
 
   #level() { return Number($("strength")?.value ?? 0.7); }
 
@@ -266,10 +272,10 @@ export class Composer {
       vary: source.seconds > this.longest ? `Only its first ${seconds(this.longest)} are used.` : "",
       remake: source.wave.selection ? "Outside the selection every sample stays as it is." : "Drag over the waveform to select a part.",
       continue: end < this.seconds - 0.05
-        ? `From ${seconds(end)} on to ${seconds(this.seconds)}, the length below it.`
-        : `It is ${seconds(end)} long already: choose more length, or select from where on it should go another way.`,
+        ? `From ${seconds(end)} on to ${seconds(this.seconds)}, the length that is set above.`
+        : `It is ${seconds(end)} long already: set more length above, or select from where on it should go another way.`,
     };
-    $("source-hint").textContent = hints[source.kind].replace("the length below it", "the length that is set above");
+    $("source-hint").textContent = hints[source.kind];
   }
 
   #dropping() {
@@ -309,8 +315,10 @@ export class Composer {
     $("prompt").value = request.prompt ?? "";
     if (this.#models.some((model) => model.id === request.model)) $("model").value = request.model;
     this.#refresh(true);
-    this.form.elements.unit.value = "seconds";
-    if (request.seconds) $("seconds").value = request.seconds;
+    this.form.elements.unit.value = request.bars ? "bars" : "seconds";
+    for (const id of ["seconds", "bars", "bpm"]) if (request[id]) $(id).value = request[id];
+    $("key").value = KEYS.includes(request.key) ? request.key : "";
+    $("seamless").checked = !!request.loop;
     $("seed").value = seed ?? "";
     $("steps").value = request.steps ?? "";
     $("cfg").value = request.cfg_scale ?? "";
@@ -324,7 +332,14 @@ export class Composer {
   }
 }
 
-export const continuation = (id, from, to) => {
-  if (to < from + 0.05) throw new Failed(`It is ${seconds(from)} long already; choose more length, or select from where on it should go another way.`);
-  return { inpaint_audio: id, inpaint: [[from, to]], seconds: to };
-};
+// What says how long a sound becomes, and what is only for sounds from nothing.
+export const LENGTHS = ["seconds", "bars", "loop", "long"];
+
+// A sound that goes on behind its end, or another way from a place in it.
+export function continuation(sound, from, to) {
+  if (to < (from ?? sound.seconds) + 0.05) {
+    throw new Failed(`It is ${seconds(from ?? sound.seconds)} long already; set more length, or select from where on it should go another way.`);
+  }
+  if (from === undefined) return { inpaint_audio: sound.id, continue_to: to };
+  return { inpaint_audio: sound.id, inpaint: [[from, to]], seconds: to };
+}

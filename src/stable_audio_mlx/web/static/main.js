@@ -2,7 +2,7 @@
 
 import { call, Failed, follow, get } from "./api.js";
 import { Card } from "./card.js";
-import { Composer, continuation } from "./composer.js";
+import { Composer, continuation, LENGTHS } from "./composer.js";
 import { $, icon, say, seconds, toast } from "./dom.js";
 import { Jobs } from "./jobs.js";
 import { listen } from "./keys.js";
@@ -10,7 +10,7 @@ import { Player } from "./player.js";
 
 const PAGE = 24;
 const PADS = [..."ASDFGHJKL"];
-const FROM_SOUND = ["init_audio", "init_noise_level", "strength", "inpaint", "inpaint_audio"];
+const FROM_SOUND = ["init_audio", "init_noise_level", "strength", "inpaint", "inpaint_audio", "continue_to", "extend_by"];
 
 const player = new Player();
 const cards = new Map(); // take id -> Card, as they are shown
@@ -55,7 +55,7 @@ async function tell(promise) {
 
 function plain(request) {
   const { seed, ...rest } = request;
-  for (const key of FROM_SOUND) delete rest[key];
+  for (const key of [...FROM_SOUND, ...LENGTHS]) delete rest[key];
   return rest;
 }
 
@@ -69,7 +69,7 @@ const acts = {
   })),
   extend: (card, from) => {
     const goal = Math.max(composer.seconds, card.take.seconds);
-    return tell((async () => ask({ ...plain(card.take.request), ...continuation(card.take.id, from, Math.min(goal, composer.longest)) }))());
+    return tell((async () => ask({ ...plain(card.take.request), ...continuation(card.take, from, goal) }))());
   },
   settings: (card) => { composer.fill(card.take.request, card.take.seed); $("prompt").focus(); },
   remove: (card) => remove(card),
