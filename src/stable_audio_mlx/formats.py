@@ -38,7 +38,7 @@ class Format:
         return min((r for r in self.rates if r > rate), default=max(self.rates))
 
 
-PCM = {"24": "PCM_24", "16": "PCM_16"}
+PCM: dict[str | None, str] = {"24": "PCM_24", "16": "PCM_16"}
 FORMATS = {
     ".wav": Format("WAV", {"32f": "FLOAT", "24": "PCM_24", "16": "PCM_16"}),
     ".flac": Format("FLAC", PCM),

@@ -123,7 +123,10 @@ def weighted(audio: np.ndarray, rate: int) -> Iterator[np.ndarray]:
 def _response(rate: int, size: int) -> np.ndarray:
     """Of the K-weighting at the frequencies of a transform of ``size``."""
     z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
-    return math.prod(np.polyval(b[::-1], z) / np.polyval(a[::-1], z) for b, a in k_weighting(rate))
+    response = np.ones(len(z), dtype=complex)
+    for b, a in k_weighting(rate):
+        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
+    return response
 
 
 def k_weighting(rate: int) -> list[tuple[np.ndarray, np.ndarray]]:

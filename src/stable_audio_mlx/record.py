@@ -40,15 +40,16 @@ def of_clip(given: GenerateOptions, completed: Completed, clip: int) -> dict[str
     found |= {name: jsonable(as_list(getattr(completed, name))[clip if name in PER_CLIP else 0]) for name in CHOSEN}
     if not any(found.get(name) for name in LENGTHS):
         found["seconds"] = completed.seconds[clip]
-    return {name: found[name] for name in GenerateOptions.__dataclass_fields__ if name in found}
+    batch = {"batch": completed.batch_size} if completed.batch_size > 1 else {}  # which sums in another order
+    return {name: found[name] for name in GenerateOptions.__dataclass_fields__ if name in found} | batch
 
 
 def of_run(source: ModelSource, acting: Sequence[tuple[Path, float]], dtype: str = "auto") -> dict[str, Any]:
     """What is the same for all clips of a run: model, LoRAs, versions."""
     adapters = {"lora": loras(acting)} if acting else {}
     precision = {"dtype": dtype} if dtype != "auto" else {}
-    device = mx.default_device().type.name
-    return {**model(source), **adapters, **precision, "software": SOFTWARE, "mlx": mx.__version__, "device": device}
+    device, version = mx.default_device().type.name, mx.__version__  # type: ignore[attr-defined]
+    return {**model(source), **adapters, **precision, "software": SOFTWARE, "mlx": version, "device": device}
 
 
 def origin(sound: tuple[Any, float]) -> dict[str, Any]:

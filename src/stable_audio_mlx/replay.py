@@ -12,7 +12,7 @@ from .record import ARRAYS, LENGTHS, SOUNDS
 
 # Of these one is enough: what is given now takes the place of what the record says.
 ALTERNATIVES = (("seconds", *LENGTHS), ("strength", "init_noise_level"), ("steps", "sigmas"))
-PLACES = {"software": "made with", "mlx": "made with MLX", "device": "made on the"}
+PLACES = {"software": "with", "mlx": "with MLX", "device": "on the", "batch": "in a batch of"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Replay:
         """What makes a sound with the record ``made`` other than the first one, but for what was given now."""
         then = self.record
         found = [
-            f"the first sound was {words} {then[name]}, this one {made.get(name)}; it can differ a little"
+            f"the first sound was made {words} {before}, this one {words} {now}; their last digits can differ"
             for name, words in PLACES.items()
-            if then.get(name) != made.get(name)
+            if (before := then.get(name, 1)) != (now := made.get(name, 1))
         ]
         if "model" not in self.given and changed(then.get("model_files"), made.get("model_files")):
             files = ", ".join(changed(then.get("model_files"), made.get("model_files")))

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import audio, loudness
+from . import loudness
+from .audio import Written, match_channels, write
 from .encoding import encode
 from .errors import SanityError
 from .files import SIDECAR, check_output, written_whole
@@ -47,7 +48,7 @@ class Sound:
         """Integrated loudness, sample peak and true peak (ITU-R BS.1770-4)."""
         return loudness.measure(self.audio, self.sample_rate)
 
-    def save(self, path: str | Path, overwrite: bool = False, metadata: bool = False) -> audio.Written:
+    def save(self, path: str | Path, overwrite: bool = False, metadata: bool = False) -> Written:
         """Write the sound in the format of the extension, with ``metadata`` also its record into ``<stem>.json``.
 
         OptionError for what the format cannot hold and for a file that exists, unless ``overwrite``.
@@ -59,7 +60,7 @@ class Sound:
         levels, suffix = self.levels.turned(loudness.to_db(gain)), path.suffix.lower()
         beside = chunks(self.record, self.sample_rate, self.audio.shape[1], levels) if suffix == ".wav" else []
         said = texts(self.record, suffix)
-        written = audio.write(path, self.audio, self.sample_rate, overwrite, self.bit_depth, said, beside)
+        written = write(path, self.audio, self.sample_rate, overwrite, self.bit_depth, said, beside)
         if sidecar:
             record = {"path": path.name, **self.record, **vars(self.levels.turned(loudness.to_db(written.gain)))}
             with written_whole(sidecar) as part:
@@ -96,7 +97,7 @@ def finish(sound: Sound, options: FinishOptions) -> Sound:
         options.check_loop()
     samples, rate, notes = sound.audio, sound.sample_rate, list(sound.notes)
     if options.mono:
-        samples = audio.match_channels(samples, 1)
+        samples = match_channels(samples, 1)
         if silent(samples):
             raise SanityError("the channels cancel each other out, their mean is silent; leave mono out")
     facts: dict[str, Any] = {}

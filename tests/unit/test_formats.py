@@ -153,6 +153,13 @@ def test_depths_that_a_format_has_not(tmp_path, name, depth, what):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sound_that_is_too_long_for_wav_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(riff, "MOST", 20_000)
+    with pytest.raises(OptionError, match="4411 samples in 2 channels: too long for a WAV file; write .flac"):
+        audio.write(tmp_path / "a.wav", STEREO, RATE)
+    assert not list(tmp_path.iterdir()) and audio.write(tmp_path / "a.flac", STEREO, RATE)
+
+
 def test_a_wav_file_has_a_largest_size():
     long = np.broadcast_to(np.zeros((1, 1), np.float32), (1, 2**30))
     with pytest.raises(ValueError, match="too long for a WAV"):

@@ -156,7 +156,14 @@ def test_another_model_of_the_same_name_is_told(go, tmp_path, capsys):
     assert main(["-C", "a.json", "-o", "b.wav"]) == 0
     told = capsys.readouterr().err
     assert "is no longer the same (model.safetensors); this is another sound" in told
-    assert "the first sound was made with MLX 0.1" in told
+    assert "the first sound was made with MLX 0.1, this one with MLX" in told
+
+
+def test_a_sound_of_a_batch_is_told_not_to_be_the_same_to_the_last_digit(go):
+    go("-p", "x", "--seed", 1, 2, "-n", 2, "--steps", 2, "--seconds", 2, "-o", "a.wav")
+    _, _, err = go("-C", "a-2.wav", "-o", "b.wav")
+    assert "made in a batch of 2, this one in a batch of 1; their last digits can differ" in err
+    np.testing.assert_allclose(audio.read("a-2.wav")[0], audio.read("b.wav")[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
