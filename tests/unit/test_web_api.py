@@ -11,7 +11,7 @@ import soundfile
 
 from stable_audio_mlx import audio
 
-from . import studio
+from . import loras, studio
 from .studio import QUICK
 
 
@@ -289,3 +289,23 @@ def test_takes_survive_a_restart_and_damage_does_not_spread(tmp_path):
         assert [t["id"] for t in client.json("GET", "/v1/takes")["data"]] == [second["id"], first["id"]]
         assert client.json("GET", f"/v1/takes/{first['id']}") == first
         assert client.json("GET", f"/v1/uploads/{sound['id']}")["name"] == "a loop.wav"
+
+
+def test_loras_are_offered_by_name_and_act(tmp_path):
+    config = json.loads((studio.TINY / "model_config.json").read_text())
+    (tmp_path / "loras").mkdir()
+    loras.write(tmp_path / "loras" / "drums.safetensors", config=config, part="self_attn")
+    loras.write(tmp_path / "loras" / "other.safetensors")
+    with studio.running(tmp_path / "library", loras=tmp_path / "loras") as client:
+        client.studio.queue.do(lambda: None).result(60)  # the models have been looked at
+        told = client.json("GET", "/v1/models")["data"][0]["loras"]
+        assert told["drums"] == "" and told["other"] and str(tmp_path) not in told["other"]
+        assert client.json("GET", "/v1/loras")["data"] == [{"name": "drums"}, {"name": "other"}]
+        plain, off, on = (client.take(seed=1, lora=lora) for lora in (None, [["drums", 0]], ["drums"]))
+        bodies = [client.ask("GET", take["url"])[2] for take in (plain, off, on)]
+        samples = [soundfile.read(io.BytesIO(body))[0] for body in bodies]
+        assert np.array_equal(samples[0], samples[1]) and not np.allclose(samples[0], samples[2], atol=1e-3)
+        assert on["request"]["lora"] == [["drums", 1.0]] and str(tmp_path) not in json.dumps(on)
+        again = client.json("POST", "/v1/audio/generations", on["request"])["data"][0]
+        assert client.ask("GET", again["url"])[2] == bodies[2]
+        assert "is not for tiny" in client.refused("POST", "/v1/jobs", {**QUICK, "lora": ["other"]})[1]

@@ -49,6 +49,11 @@ class Models:
         """What a model can do, if it has been looked at."""
         return self._facts.get(name)
 
+    def check_lora(self, model: str, name: str) -> None:
+        """OptionError for a LoRA that is known not to fit."""
+        if reason := self._known.get(model, {}).get("loras", {}).get(name):
+            raise OptionError(f"lora: {reason}")
+
     def shown(self) -> list[dict[str, Any]]:
         """What clients are told, the default first."""
         opened = self._open and self._open[0]

@@ -57,6 +57,8 @@ class Studio:
     def submit(self, asked: Asked) -> Job:
         """Queue what was asked, once it is known to be possible as far as the model is known.  OptionError, Refused."""
         facts = self.models.facts(asked.model)
+        for name, _ in asked.request.get("lora", ()):
+            self.models.check_lora(asked.model, name)
         for take in asked.takes if facts else ():
             check_length(complete(take.options, facts))
         return self.queue.add(Job({**asked.request, "model": asked.model}, asked, len(asked.takes)))

@@ -109,7 +109,7 @@ export class Composer {
         },
       });
       return h("label", { class: "slider" }, h("span", { text: name }), slider, out,
-        reason ? h("span", { class: "hint", text: `Does not fit this model: ${reason}` }) : null);
+        reason ? h("span", { class: "hint", text: `${reason.split(":")[0]}.`, title: reason }) : null);
     }));
   }
 
