@@ -105,11 +105,13 @@ class StableAudioPipeline:
     ) -> mx.array:
         """Audio (batch, channels, samples), float32, or latents (batch, channels, frames); see ``GenerateOptions``.
 
-        Shorter clips of a batch end in silence.  ``callback`` is given every event of the run.  Raises OptionError,
-        AudioError, WeightsError, SanityError.
+        Shorter clips of a batch end in silence.  Stable Audio 3 is clipped at full scale, as its own pipeline does;
+        ``make`` and ``steps`` keep peaks as they are.  ``callback`` is given every event of the run.  Raises
+        OptionError, AudioError, WeightsError, SanityError.
         """
         options = {k: v for k, v in locals().items() if k not in ("self", "callback")}
-        return self._result(GenerateOptions(**options), callback).value
+        value = self._result(GenerateOptions(**options), callback).value
+        return mx.clip(value, -1, 1) if self.facts.stable_audio_3 and not return_latents else value
 
     def make(
         self, prompt: str | Sequence[str] = "", *, callback: Callable[[Event], None] | None = None, **options: Any
@@ -178,7 +180,7 @@ class StableAudioPipeline:
                 return
             if todo.seam is None:
                 yield Event("decode")
-            clips = yield from stages.decode(x, todo.first, sounds)
+            clips = stages.decode(x, todo.first, sounds)
         if todo.seam is not None:
             clips = yield from self._joined(clips, todo.seam, stages, told[-1])
         if todo.fade:
@@ -195,7 +197,7 @@ class StableAudioPipeline:
         known = yield from stages.listen(seam, turned_clips)
         x = yield from stages.sample(seam, known, told)
         yield Event("decode")
-        made = yield from stages.decode(x, seam, turned_clips)
+        made = stages.decode(x, seam, turned_clips)
         return [turned(clip, seam, self.sample_rate, back=True) for clip in made]
 
     def _samples(self, options: Completed) -> list[int]:

@@ -121,7 +121,7 @@ class Stages:
             return x
         return mx.where(known.keep, known.kept, x)
 
-    def decode(self, x: mx.array | Canvas, run: Run, sounds: Sounds) -> Generator[Event, None, list[np.ndarray]]:
+    def decode(self, x: mx.array | Canvas, run: Run, sounds: Sounds) -> list[np.ndarray]:
         """-> sounds (channels, samples), cut to the seconds asked and checked, with what was given as it was."""
         self.parts.get("autoencoder", DECODER)
         self.clock.lap("load decoder")
@@ -132,9 +132,6 @@ class Stages:
                 clip = self._spans(x, b, samples)
             else:
                 clip = heard(x[b : b + 1, : run.passes[0].window.valid[b]], samples, self.model, self.parts)
-            if self.facts.stable_audio_3 and np.abs(clip).max() > 1:
-                yield Event("note", "peaks were limited to full scale, as this model's own pipeline does")
-                clip = np.clip(clip, -1, 1)
             if sounds.kept is not None and run.options.inpaint:
                 clip = put_back(clip, sounds.kept[b], run.options.inpaint, self.model.sample_rate)
             check_sound(clip, samples)

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from stable_audio_mlx import Sound, audio, metadata, riff
+from stable_audio_mlx.cli.common import note_level
 from stable_audio_mlx.cli.generate import main
 from stable_audio_mlx.errors import AudioError, OptionError
 from stable_audio_mlx.player import PlayError, play
@@ -253,6 +254,19 @@ def test_levels_are_told_and_in_json(go):
     assert f"a.wav: 4 s, {record['lufs']:.1f} LUFS, true peak {record['true_peak_dbtp']:.1f} dBTP" in err
     assert record["peak_dbfs"] <= record["true_peak_dbtp"]
     assert go("-p", "x", "--seed", 1, "--steps", 2, "-o", "b.wav", "--quiet")[2] == ""
+
+
+def test_what_is_done_to_the_level_is_told(capsys, tmp_path):
+    for depth, name, told in (
+        (None, "a.wav", "a.wav: peaks 6.0 dB over full scale, which the float file keeps; turn it down to play it"),
+        ("16", "b.wav", "b.wav: turned down by 6.0 dB, since this file cannot hold its peak"),
+        (None, "c.mp3", "c.mp3: turned down by 6.0 dB, since this file cannot hold its peak"),
+    ):
+        note_level(Sound(4 * TONE, 44100, bit_depth=depth).save(tmp_path / name))
+        assert capsys.readouterr().err.strip() == told
+    for depth in (None, "16"):  # full scale is no news
+        note_level(Sound(2 * TONE, 44100, bit_depth=depth).save(tmp_path / f"full{depth}.wav"))
+    assert not capsys.readouterr().err
 
 
 def test_levels_are_those_of_the_file(tmp_path, capsys):

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_audio_mlx import GenerateOptions, StableAudioPipeline
+from stable_audio_mlx import FinishOptions, GenerateOptions, StableAudioPipeline, finish
 from stable_audio_mlx.errors import OptionError
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.dit import DiT
@@ -198,17 +198,19 @@ def test_an_init_sound_beside_a_kept_one_is_used(pipe):
     close(same_sound, plain, 0)
 
 
-def test_full_scale_is_not_exceeded(folder, tmp_path):
+def test_the_array_is_clipped_as_the_reference_does_and_a_sound_is_not(folder, tmp_path):
     config = copy.deepcopy(checkpoints.STABLE_AUDIO_3)
     tensors = checkpoints.tensors(config)
     last = max(k for k in tensors if k.endswith(".weight_g") and "decoder" in k)
     tensors[last] = np.full_like(tensors[last], 40.0)
     loud = StableAudioPipeline.from_pretrained(checkpoints.write(tmp_path, config, tensors))
-    events = list(loud.steps(GenerateOptions(seconds=3, steps=1, seed=1)))
-    assert mx.abs(events[-1].value).max().item() == 1.0
-    assert [e.message for e in events if e.kind == "note"] == [
-        "peaks were limited to full scale, as this model's own pipeline does"
-    ]
+    run = {"seconds": 3, "steps": 1, "seed": 1}
+    assert mx.abs(loud.generate(**run)).max().item() == 1.0
+    (sound,) = loud.make(**run)
+    assert np.abs(sound.audio).max() > 1.5  # turned down or limited as a whole later, never clipped
+    np.testing.assert_array_equal(np.clip(sound.audio, -1, 1), np.array(loud.generate(**run)[0]))
+    limited = finish(sound, FinishOptions(limit=-1.0))
+    assert limited.levels.true_peak_dbtp <= -1
 
 
 def test_only_what_is_heard_is_decoded(pipe, watch):

@@ -193,8 +193,10 @@ def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
 
 def note_level(written: "Written") -> None:
     """Say what had to be done to the level of a sound for its file to hold it, and what is too loud to play."""
-    path = written.path
-    if written.gain < 1:
-        note(f"{path.name}: turned down by a factor of {written.gain:.3f}, since {path.suffix} cannot hold its peak")
-    elif written.peak > 1:
-        note(f"{path.name}: peak {written.peak:.2f} is over full scale; the float file keeps it, turn it down to play")
+    from ..loudness import to_db
+
+    path, gain, peak = written.path, to_db(written.gain), to_db(written.peak)
+    if gain < -0.01:
+        note(f"{path.name}: turned down by {-gain:.1f} dB, since this file cannot hold its peak")
+    elif written.gain == 1 and peak > 0.01:
+        note(f"{path.name}: peaks {peak:.1f} dB over full scale, which the float file keeps; turn it down to play it")

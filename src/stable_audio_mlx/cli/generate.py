@@ -121,7 +121,8 @@ class Session:
             note_level(written)
             levels = sound.levels.turned(to_db(written.gain))
             note(f"{path.name}: {sound.seconds:.4g} s, {levels}")
-            show({"path": str(written.path), **sound.record, **vars(levels)}, written.path, self.arguments.json)
+            facts = {"seconds": sound.seconds, **vars(levels)}
+            show({"path": str(written.path), **sound.record, **facts}, written.path, self.arguments.json)
             if self.arguments.play:
                 play(sound)
 
