@@ -15,6 +15,7 @@ import soundfile
 
 from stable_audio_mlx.cli.generate import main as generate
 from stable_audio_mlx.cli.main import main
+from stable_audio_mlx.lora.files import read_lora
 from tests.unit import checkpoints
 from tests.unit.test_diffusion_training import encoded
 
@@ -104,6 +105,39 @@ def test_what_cannot_be_meant_is_one_line(model, latents, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", str(model), "--step", "3", "-o", "x"])
     assert stop.value.code == 2 and "did you mean --steps" in capsys.readouterr().err
+
+
+def test_two_processes_equal_one_with_the_double_batch(model, tmp_path):
+    """Each encodes its share of the sounds and computes its share of the batch."""
+    launch = Path(sys.executable).with_name("mlx.launch")
+    if not launch.exists():
+        pytest.skip("mlx.launch is not installed beside Python")
+    data = tmp_path / "data"
+    data.mkdir()
+    for i, seconds in enumerate((10, 14, 18)):
+        t = np.arange(4000 * seconds) / 4000
+        soundfile.write(data / f"{i}.wav", 0.5 * np.sin(2 * np.pi * (2 + i) * t), 4000)
+        (data / f"{i}.txt").write_text("a wave")
+    found = {}
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        words = ["train-lora", "-m", model, "--data-dir", data, "-o", out, "--steps", 6, "--batch-size", 2 // count]
+        words += ["--rank", 2, "--lr", 1e-2, "--demo-every", 0, "--include", "layers.0", "--quiet", "--training", out]
+        section = {"learning_rate": 1e-2, "use_ema": False}  # not the recipe: it couples noise and sounds of a process
+        (tmp_path / f"{count}.json").write_text(json.dumps(section))
+        words[-1] = tmp_path / f"{count}.json"
+        command = [sys.executable, "-m", "stable_audio_mlx", *map(str, words)]
+        command = [str(launch), "-n", "2", "--backend", "ring", *command] if count == 2 else command
+        env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(out / "lora-step=6-epoch=4.safetensors")
+        found[count] = read_lora(done.stdout.strip())
+        assert len(list((out / "latents").glob("*.npy"))) == 4  # three sounds and silence
+    for name, layer in found[1].layers.items():
+        for key, tensor in layer.tensors.items():
+            other = np.array(found[2].layers[name].tensors[key], np.float32)
+            np.testing.assert_allclose(np.array(tensor, np.float32), other, atol=2e-3, err_msg=f"{name} {key}")
 
 
 def test_from_sounds_to_a_lora_that_is_heard(tmp_path, capsys):

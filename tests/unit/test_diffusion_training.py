@@ -48,7 +48,10 @@ def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     v = checkpoints.diffusion()
     v["model"]["diffusion"]["diffusion_objective"] = "v"
-    configs = {"flow": checkpoints.DIFFUSION, "v": v, "sa3": checkpoints.STABLE_AUDIO_3}
+    network = {"in_channels": CHANNELS, "embed_dim": 64, "depth": 1, "num_heads": 2}
+    model = {"type": "dit", "config": network, "pretransform": checkpoints.DIFFUSION["model"]["pretransform"]}
+    alone = {**checkpoints.DIFFUSION, "model_type": "diffusion_uncond", "model": model}
+    configs = {"flow": checkpoints.DIFFUSION, "v": v, "sa3": checkpoints.STABLE_AUDIO_3, "unconditional": alone}
     return {name: str(checkpoints.write(root / name, config)) for name, config in configs.items()}
 
 
@@ -210,7 +213,7 @@ def test_sections_of_models_and_recipes():
 # What is learned and written
 
 
-@pytest.mark.parametrize("kind", ["flow", "v", "sa3"])
+@pytest.mark.parametrize("kind", ["flow", "v", "sa3", "unconditional"])
 def test_one_batch_can_be_learned_by_heart(models, latents, tmp_path, kind):
     section = {"learning_rate": 4e-3, "cfg_dropout_prob": 0, "mask_loss_weight": 1.0}
     training = Training(job(models, latents, tmp_path, kind, steps=60, training=section, duration=4))
@@ -243,6 +246,16 @@ def test_a_lora_learns_and_its_file_is_what_was_learned(models, latents, tmp_pat
     np.testing.assert_allclose(found, learned, atol=2e-3 * np.abs(learned).max())
     facts = read_lora(path).extra
     assert facts["base_model"] == model and facts["exclude"] == ["preprocess_conv", "postprocess_conv"]
+
+
+def test_a_base_of_half_precision_under_a_lora(models, latents, tmp_path):
+    settings = LoraSettings(rank=2, dropout=0.3)
+    training = Training(job(models, latents, tmp_path, "sa3", lora=settings, base_precision="bf16", lr=1e-2))
+    layer = training.layers["model.transformer.layers.0.self_attn.to_qkv"]
+    assert (layer.weight.dtype, layer.effective().dtype, layer.lora_A.dtype) == (mx.bfloat16, mx.bfloat16, mx.float32)
+    before = np.array(layer.lora_B)
+    training.run()
+    assert np.isfinite(np.array(layer.lora_B)).all() and not np.array_equal(np.array(layer.lora_B), before)
 
 
 def test_training_goes_on_from_a_lora(models, latents, tmp_path):

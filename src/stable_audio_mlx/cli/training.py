@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..training.loop import Report
     from ..training.pre_encode import Outcome
 
+WINDOWS = 64  # of the model: more of one sound is not trained on
 EPILOG = """\
 The same command again goes on where it was interrupted, with the same numbers as if it had not been; more --steps
 train on.  Ctrl-C saves first.  The path of what was made goes to stdout, progress and notes go to stderr.
@@ -119,10 +120,11 @@ def encode(arguments: argparse.Namespace, job: "Job") -> None:
     from .pre_encode import find
 
     arguments.output_path = job.latents
-    work = PreEncoding(
-        AutoencoderModel(Opened(job.model, job.pretransform).codec_source), find(arguments), job.latents, Settings()
-    )
+    opened = Opened(job.model, job.pretransform)
+    longest = min(Settings().sample_size, WINDOWS * opened.source.create().sample_size)
+    work = PreEncoding(AutoencoderModel(opened.codec_source), find(arguments), job.latents, Settings(longest))
     _, bad = encode_all(work, tell)
+    work.wait()
     if bad:
         note(f"{bad} of {len(work.mine)} sounds are not trained on")
 
@@ -139,7 +141,8 @@ def work(arguments: argparse.Namespace, job: "Job") -> int:
     """Encode, train, say what came of it."""
     from ..training.job import Training
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("stable_audio_mlx").setLevel(logging.INFO)
     encode(arguments, job)
     training = Training(job)
     try:

@@ -134,10 +134,11 @@ def adapt(built: AudioModel, settings: LoraSettings, seed: int = 0) -> dict[str,
         if small:
             raise OptionError(f"rank {settings.rank} is more than {small[0]} has; take less, or --exclude it")
     rng = np.random.default_rng((seed, 4))
-    layers, places = {}, {}
+    layers: dict[str, AdaptedLayer] = {}
+    places: dict[str, dict[str, AdaptedLayer]] = {}
     for part in ("dit", "conditioner"):
-        if built[part] is not None:
-            built[part].freeze()
+        if (module := getattr(built, part)) is not None:
+            module.freeze()
     for name in names:
         target = targets[name]
         place = target.name.removesuffix(".weight")

@@ -19,7 +19,7 @@ def coupled(noise: np.ndarray, latents: np.ndarray) -> np.ndarray:
             plan - np.log(np.exp(plan - plan.max(1, keepdims=True)).sum(1, keepdims=True)) - plan.max(1, keepdims=True)
         )
         plan = plan - np.log(np.exp(plan - plan.max(0)).sum(0)) - plan.max(0)
-    order = []
+    order: list[int] = []
     for row in plan:
         row[order] = -np.inf
         order.append(int(row.argmax()))

@@ -30,7 +30,7 @@ class Demos:
         What a model early in its training cannot make, it does without.
         """
         pipe = StableAudioPipeline(source)
-        scales = list(self.scales) or [None]
+        scales: list[float | None] = [*self.scales] or [None]
         paths, sounds = [], {}
         for scale in scales if pipe.facts.guidable else scales[:1]:
             for number, clip in enumerate(self.clips):

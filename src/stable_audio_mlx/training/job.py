@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -16,22 +14,21 @@ import mlx.core as mx
 from .. import cpu
 from ..data.latent_set import LatentSet
 from ..errors import OptionError
-from ..events import peak_memory
 from ..lora import native
 from ..lora.files import read_lora
+from ..weights.folder import check_output
 from ..weights.text import TextEncoder
 from .adapters import LoraSettings, adapt, as_adapter, take_over
 from .config import DiffusionTraining, ema_keep, training_group
 from .demos import Demos
-from .live import LiveSource, Opened, Weights, parameters_of, write_model
-from .loop import Loop, Report, Trainer
+from .live import TRAINED, LiveSource, Opened, Weights, parameters_of, write_model
+from .loop import Loop, Trainer
 from .objective import Denoiser, DiffusionObjective, Plan
-from .report import Table, draw_losses
+from .runner import Hook, Runner
 from .sections import section_for
 from .text import CachedText
 
 log = logging.getLogger(__name__)
-BETWEEN_CURVES = 60.0  # seconds
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -59,7 +56,6 @@ class Job:
     demo_prompts: tuple[str, ...] = ()
     recompute: bool = False
     base_precision: str = "auto"
-    overwrite: bool = False
 
     def __post_init__(self):
         if self.batch_size < 1 or self.batch_size % self.accumulate:
@@ -68,7 +64,7 @@ class Job:
             raise OptionError(f"demo_every: {self.demo_every} must not be negative; 0 makes none")
 
 
-class Training:
+class Training(Runner):
     """A job that is ready to run.  Raises OptionError, ConfigError and WeightsError for what does not fit."""
 
     def __init__(self, job: Job):
@@ -93,37 +89,31 @@ class Training:
         average = ema_keep if self.settings.use_ema and job.lora is None else None
         loop = Loop(job.steps, job.checkpoint_every, job.log_every, job.accumulate, job.seed, average)
         group = training_group(self.settings, "diffusion")
-        state = job.output / f"{job.name}.state.safetensors"
-        self.trainer = Trainer(objective, group, loop, state, signature=self._signature(plan))
-        self.demos, self._drawn = self._demos(), 0.0
+        state = self.state_path(job.output, job.name)
+        if job.lora is None:  # said now, not after hours of training
+            check_output(self.model_path, overwrite=state.exists())
+        super().__init__(Trainer(objective, group, loop, state, signature=self._signature(plan)), job.output, job.name)
+        self.demos = self._demos()
 
-    def run(self, report: Callable[[Report], None] | None = None) -> Path:
-        """Train to the end, going on where the output folder's state is; returns what was made.
-
-        On Ctrl-C everything is saved first.  Raises SanityError where numbers are not finite.
-        """
-        trainer = self.trainer
-        if trainer.resume():
-            log.info("going on from step %d", trainer.step)
-        if self.world.rank() == 0:
-            self.table = Table(self.job.output / f"{self.job.name}.csv", trainer.step)
-            self.table.write()
-        hooks = [(self.demo_every, self._make_demos)] if self.demos else []
-        trainer.run(partial(self._report, report), hooks, self._saved)
-        return self.finish()
+    def hooks(self) -> list[Hook]:
+        return [(self.demo_every, self._make_demos)] if self.demos else []
 
     def finish(self) -> Path:
-        """Write the result: a LoRA file, or a model folder."""
+        """A LoRA file, or a model folder."""
         if self.layers is not None:
             path = self._lora_path(self.trainer.step)
-            if not path.exists():
-                self._saved(self.trainer.step)
+            if self.first and not path.exists():
+                self.saved(self.trainer.step)
             return path
-        output = self.job.output / self.job.name
-        if self.world.rank() == 0:
+        output = self.model_path
+        if self.first:
             facts = {"training": dataclasses.asdict(self.settings), "steps": self.trainer.step, "seed": self.job.seed}
-            write_model(self.opened, self._trained(), output, facts, self.job.overwrite or self.trainer.step > 0)
+            write_model(self.opened, self._trained(), output, facts)
         return output
+
+    @property
+    def model_path(self) -> Path:
+        return self.job.output / self.job.name
 
     @property
     def demo_every(self) -> int:
@@ -146,7 +136,7 @@ class Training:
         samples = built.sample_size
         if self.job.duration is not None:
             samples = min(samples, int(self.job.duration * built.sample_rate))
-        patch = built.dit.patch_size
+        patch = built.dit.patch_size if built.dit is not None else 1
         frames = samples // built.downsampling_ratio // patch * patch
         if frames < 1:
             raise OptionError(f"duration: {self.job.duration} s are less than one latent")
@@ -155,7 +145,7 @@ class Training:
     def _text(self) -> CachedText | None:
         conditioner = self.built.conditioner
         files = self.opened.source.text_files() if conditioner is not None and conditioner.text_ids else None
-        return files and CachedText(TextEncoder.from_files(files.config, files.weights, files.tokenizer))
+        return CachedText(TextEncoder.from_files(files.config, files.weights, files.tokenizer)) if files else None
 
     def _signature(self, plan: Plan) -> dict[str, Any]:
         """What a run that goes on must share with the one before."""
@@ -171,19 +161,7 @@ class Training:
 
     # On the way
 
-    def _report(self, report: Callable[[Report], None] | None, found: Report) -> None:
-        if self.world.rank() == 0:
-            self.table.add(found, peak_memory())
-            if report:
-                report(found)
-
-    def _saved(self, step: int) -> None:
-        """What is written with each state of the training."""
-        if self.world.rank() != 0:
-            return
-        if step == self.job.steps or time.monotonic() - self._drawn > BETWEEN_CURVES:
-            draw_losses(self.job.output / f"{self.job.name}.png", self.table)
-            self._drawn = time.monotonic()
+    def saved(self, step: int) -> None:
         if self.layers is not None and self.job.lora is not None:
             facts = {"step": step, "epoch": self._epoch(step), "base_model": self.opened.source.name}
             native.write(as_adapter(self.layers, self.job.lora, facts), self._lora_path(step))
@@ -196,13 +174,13 @@ class Training:
 
     def _trained(self) -> dict[str, Weights]:
         """By part, what gives its parameters as they would be shipped now."""
-        parts = [part for part in ("dit", "conditioner") if self.built[part] is not None]
+        parts = [part for part in TRAINED if getattr(self.built, part) is not None]
         return {part: partial(self._weights, part) for part in parts}
 
     def _weights(self, part: str) -> dict[str, mx.array]:
         from mlx.utils import tree_flatten
 
-        module = self.built[part]
+        module = getattr(self.built, part)
         found = parameters_of(module) | dict(tree_flatten(self.trainer.shipped.get(part, {})))
         if self.layers is None:
             return found
@@ -217,7 +195,7 @@ class Training:
         return plain
 
     def _demos(self) -> Demos | None:
-        if not self.demo_every or self.world.rank() != 0:
+        if not self.demo_every:
             return None
         demo = self.settings.demo
         clips = [dict(clip) for clip in demo.demo_cond]

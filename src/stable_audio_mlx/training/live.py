@@ -16,6 +16,7 @@ from ..weights.convert import write_model_folder
 from ..weights.hub import CONFIG
 from ..weights.source import ModelSource, open_model
 
+TRAINED = ("dit", "conditioner")
 Weights = Callable[[], dict[str, mx.array]]
 
 
@@ -78,12 +79,13 @@ class Opened:
         built = self.source.create()
         if built.dit is None:
             raise OptionError(f"{self.source.name}: is an autoencoder, which is trained by its own objective")
-        for part in ("dit", "conditioner"):
-            if built[part] is not None and self.has_weights:
-                self.source.load(part, built[part], dtype=dtype if part == "dit" else "float32")
+        modules = {part: getattr(built, part) for part in TRAINED if getattr(built, part) is not None}
+        for part, module in modules.items():
+            if self.has_weights:
+                self.source.load(part, module, dtype=dtype if part == "dit" else "float32")
         if not self.has_weights:
             begin(built)
-        mx.eval([built[part].parameters() for part in ("dit", "conditioner") if built[part] is not None])
+        mx.eval([module.parameters() for module in modules.values()])
         return built
 
 
@@ -104,12 +106,10 @@ def begin(built: AudioModel) -> None:
             layer.update({key: mx.zeros_like(value) for key, value in layer.parameters().items()})
 
 
-def write_model(
-    opened: Opened, trained: Mapping[str, Weights], output: Path, facts: dict[str, Any], overwrite: bool = False
-) -> dict[str, Any]:
+def write_model(opened: Opened, trained: Mapping[str, Weights], output: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write a trained model as a converted folder, with the autoencoder and text encoder that it was trained beside.
 
-    Returns its manifest; ``facts``: how it was made.
+    Replaces what the same run wrote before; returns its manifest.  ``facts``: how it was made.
     """
     source, manifest = opened.source, opened.source.manifest or {}
     parts = {part: weights() for part, weights in trained.items()}
@@ -131,5 +131,5 @@ def write_model(
         license=manifest.get("license", "that of the model it was made from"),
         source={"trained_from": source.name, **facts},
         defaults=manifest.get("defaults"),
-        overwrite=overwrite,
+        overwrite=True,
     )

@@ -36,11 +36,12 @@ class Objective(Protocol):
     ``discriminates(step)``: whether this step trains it instead of the model.
     """
 
-    model: nn.Module
+    @property
+    def model(self) -> Any: ...
 
     def batch(self, step: int) -> tuple[mx.array, ...]: ...
 
-    def loss(self, model: nn.Module, *batch: mx.array) -> Losses: ...
+    def loss(self, model: Any, *batch: mx.array) -> Losses: ...
 
 
 @dataclass
@@ -114,7 +115,8 @@ class Trainer:
     ):
         self.objective, self.loop, self.checkpoint = objective, loop, Path(checkpoint)
         self.signature = dict(signature or {})
-        self.step, self.window = 0, {}
+        self.step = 0
+        self.window: dict[str, list[float]] = {}
         self.world = mx.distributed.init()
         self._tracks = [Track(objective.model, group, objective.loss)]
         second: Any = objective
@@ -153,7 +155,8 @@ class Trainer:
 
         def apply(grads: Any) -> mx.array:
             grads = nn.average_gradients(grads, self.world)
-            norm = mx.sqrt(sum(g.astype(mx.float32).square().sum() for _, g in tree_flatten(grads)))
+            flat: dict[str, mx.array] = dict(tree_flatten(grads))
+            norm = mx.sqrt(mx.stack([g.astype(mx.float32).square().sum() for g in flat.values()]).sum())
             if group.clip:
                 scale = mx.minimum(group.clip / (norm + 1e-6), 1.0)
                 grads = tree_map(lambda g: (g * scale).astype(g.dtype), grads)

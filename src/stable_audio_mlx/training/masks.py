@@ -59,7 +59,8 @@ def inpaint_mask(
 
 def spans(rng: np.random.Generator, valid: int, settings: MaskSettings) -> list[tuple[int, int]]:
     """Ranges that do not overlap and make up a random share of ``valid`` frames."""
-    target = max(1, int(rng.uniform(*settings.mask_ratio_range) * valid))
+    low, high = settings.mask_ratio_range
+    target = max(1, int(rng.uniform(low, high) * valid))
     weights = np.array([*(settings.span_count_weights or SPAN_COUNTS)][: settings.max_spans])
     weights = np.pad(weights, (0, settings.max_spans - len(weights)), mode="edge")
     count = min(int(rng.choice(settings.max_spans, p=weights / weights.sum())) + 1, target)

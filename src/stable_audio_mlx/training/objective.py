@@ -191,7 +191,8 @@ class DiffusionObjective:
         conditioning = self._conditioning(model, z, keep, heard, arrays)
         dit = model.dit
         mask = sounding if self.built.mask_padding_attention else None
-        answer = dit(x, t, dit.condition(**by_name(conditioning)), mask)
+        given: dict[str, Any] = by_name(conditioning)
+        answer = dit(x, t, dit.condition(**given), mask)
         error = (answer - wanted).astype(mx.float32).square().mean(axis=-1)
         return (weight * error).sum(axis=1).mean(), {}
 

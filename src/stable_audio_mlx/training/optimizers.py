@@ -16,12 +16,12 @@ from ..config import build, lookup
 IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 
 
-def with_decay(kind: type[optim.Optimizer], decay: float) -> type[optim.Optimizer]:
+def with_decay(kind: Any, decay: float) -> Any:
     """``kind`` with PyTorch's weight decay: ``decay * parameter`` is added to each gradient."""
     if not decay:
         return kind
 
-    class Decaying(kind):  # type: ignore[misc, valid-type]
+    class Decaying(kind):
         def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
             return super().apply_single(gradient + decay * parameter, parameter, state)
 
@@ -37,7 +37,7 @@ class Settings:
     amsgrad: bool = False
     maximize: bool = False
 
-    IGNORED: ClassVar = IMPLEMENTATION
+    IGNORED: ClassVar[tuple[str, ...]] = IMPLEMENTATION
 
     def __post_init__(self):
         if self.amsgrad or self.maximize:

@@ -121,8 +121,7 @@ class PreEncoding:
         """Find out what is to do, sound by sound.  StableAudioError if the disk is too small for it."""
         self.pending, self.finished = [], 0
         numbers, self.others = self.folder.assign([item.name for item in self.items])
-        if self.size > 1:  # nobody may write before all have numbered the sounds
-            mx.eval(mx.distributed.all_sum(mx.array(1.0), stream=mx.cpu))
+        self.wait()  # nobody may write before all have numbered the sounds
         for item in self.mine:
             try:
                 known = metadata(item)
@@ -141,6 +140,11 @@ class PreEncoding:
                     self.folder.describe(numbers[item.name], record)
             yield Outcome(item)
         self._check_space()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            mx.eval(mx.distributed.all_sum(mx.array(1.0), stream=mx.cpu))
 
     def start(self) -> int:
         """Make the folder and its silence, where they are not there yet; how many latents that took."""
