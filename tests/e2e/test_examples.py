@@ -66,5 +66,10 @@ def test_exact_loop(run, tmp_path):
     assert (tempo["bpm"], tempo["beats"], tempo["loop"]) == (120, 4, True)
 
 
+def test_likeness(run):
+    same, other = run("likeness", ".", "a.wav", "b.wav")
+    assert same == "a.wav: 0.0 dB" and other == "b.wav: 0.0 dB"  # level does not count
+
+
 def test_every_example_is_run():
     assert {f"test_{f.stem}" for f in EXAMPLES} <= set(globals())
