@@ -10,7 +10,7 @@ import numpy as np
 
 from . import audio, cpu, record
 from .completion import Completed, complete
-from .errors import ConfigError, OptionError
+from .errors import OptionError
 from .events import Clock, Event
 from .known import Known, Sounds, Window, given_sounds
 from .loops import crossfaded, plan, turned
@@ -45,10 +45,6 @@ class StableAudioPipeline:
         self._budget = LOW if low_memory else NORMAL
         self._parts, self._loras = Parts(source, dtype, keep_models), LoraStack(source)
         self._model = model = source.create()
-        if model.dit is None:
-            raise ConfigError(f"{source.name}: an autoencoder makes no sound from text; use encode and decode with it")
-        if model.sample_size < model.downsampling_ratio:
-            raise ConfigError(f"model_config.sample_size: {model.sample_size} samples are less than one latent frame")
         self.name, self.config, self.sample_rate = source.name, source.config, model.sample_rate
         self.facts = facts_of(source, model)
 
@@ -161,6 +157,7 @@ class StableAudioPipeline:
     def _events(self, options: GenerateOptions) -> Iterator[Event]:
         completed, model = complete(options, self.facts), self._model
         todo, words = plan(completed, model, self.facts), words_of(completed, self.facts.takes_text)
+        self._parts.sized(completed.seconds)
         yield Event("options", options=completed)
         for message in (*without_effect(options, todo.runs[0], model), *word_notes(completed, words, self.facts)):
             yield Event("note", message)

@@ -1,5 +1,6 @@
 """The memory budget: it changes sizes of pieces and never a number, ends where it should, and every flag sets it."""
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.oobleck import OobleckDecoder, OobleckEncoder
 from stable_audio_mlx.options import GenerateOptions
 
-from . import checkpoints
+from ..parity import case as cases
+from ..parity.project import write_checkpoint
+from . import checkpoints, loras
 from .test_oobleck import network
 from .test_same import MODELS, autoencoder, error, noise, random_model
 
@@ -170,3 +173,36 @@ def test_models_are_kept_for_the_next_take_where_memory_allows(monkeypatch, free
     low = StableAudioPipeline.from_pretrained(tiny, keep_models=None, low_memory=True)
     low.generate("kick drum", seconds=0.2, steps=1, seed=0)
     assert not low._parts._loaded
+
+
+@pytest.mark.parametrize("golden", ["clips_v", "clips_sa3_small", "clips_sa3_medium"])
+def test_a_run_leaves_nothing_in_memory(tmp_path, golden):
+    """What a run used is free when it ends, not when Python's collector comes by: weights in a cycle would pile up."""
+    case = cases.load(golden)
+    pipe = StableAudioPipeline.from_pretrained(write_checkpoint(case, tmp_path / golden))
+    sound = (0.1 * np.random.default_rng(0).standard_normal((2, 20000)).astype(np.float32), pipe.sample_rate)
+    seconds = min(20000 / pipe.sample_rate, pipe.facts.longest)
+    options = {"seconds": seconds, "steps": 2, "seed": 1, "cfg_scale": 2.0, "negative_prompt": "noise"}
+    options |= {"init_audio": sound, "inpaint": [(seconds / 4, seconds / 2)]}
+    if "sa3" in golden:
+        loras.write(tmp_path / "l.safetensors", "lora", config=case.config)
+        options["lora"] = [(tmp_path / "l.safetensors", 0.5)]
+    pipe.make("a", **options)
+    gc.collect()
+    gc.disable()
+    try:
+        before = mx.get_active_memory()
+        for _ in range(2):
+            pipe.make("a", **options)
+        assert mx.get_active_memory() - before < 20_000
+    finally:
+        gc.enable()
+
+
+def test_memory_freed_by_sounds_of_another_length_is_given_back():
+    pipe = StableAudioPipeline.from_pretrained(ROOT / "model" / "tiny", keep_models=True)
+    kept = []
+    for seconds in (3.9, 3.9, 0.5):
+        pipe.generate("kick drum", seconds=seconds, steps=1, seed=0)
+        kept.append(mx.get_cache_memory())
+    assert kept[2] < 0.6 * kept[1] and abs(kept[1] - kept[0]) < 0.1 * kept[0]  # of the same length it is used again

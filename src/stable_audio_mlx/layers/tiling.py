@@ -76,20 +76,24 @@ def decode_tiled(
     blocks = [tile_frames(width) for width in widths[1:]]
     blocks[0] = max(blocks[0], budget().block * strides[0])
     stages = stages_of(layers, strides, x.shape[1], blocks)
+    return decode_stage(stages, strides, 0, x, 0, 0, stages[-1].lengths[-1])
 
-    def run(i: int, x: mx.array, offset: int, start: int, stop: int) -> Iterator[mx.array]:
-        """Output frames [start, stop) of the whole chain; ``x`` holds stage i's input from ``offset`` on."""
-        for low, high in pieces(start, stop, stages[i].block * math.prod(strides[i + 1 :])):
-            first, last = low, high
-            for stage in stages[:i:-1]:
-                first, last = stage.spans(first, last)[0]
-            y = stages[i].compute(x, offset, first, last)
-            if i + 1 < len(stages):
-                yield from run(i + 1, y, first, low, high)
-            else:
-                yield y
 
-    return run(0, x, 0, 0, stages[-1].lengths[-1])
+# Functions of the module: one inside another that calls itself would hold the stages, and with them all weights,
+# in a cycle until Python happens to look for such.
+def decode_stage(
+    stages: list[Stage], strides: tuple[int, ...], i: int, x: mx.array, offset: int, start: int, stop: int
+) -> Iterator[mx.array]:
+    """Output frames [start, stop) of the whole chain; ``x`` holds stage i's input from ``offset`` on."""
+    for low, high in pieces(start, stop, stages[i].block * math.prod(strides[i + 1 :])):
+        first, last = low, high
+        for stage in stages[:i:-1]:
+            first, last = stage.spans(first, last)[0]
+        y = stages[i].compute(x, offset, first, last)
+        if i + 1 < len(stages):
+            yield from decode_stage(stages, strides, i + 1, y, first, low, high)
+        else:
+            yield y
 
 
 def encode_tiled(
@@ -102,19 +106,19 @@ def encode_tiled(
     blocks = [max(1, tile_frames(width) // stride) for width, stride in zip(widths[:-1], strides, strict=True)]
     blocks[-1] = max(blocks[-1], budget().block)
     stages = stages_of(layers, strides, x.shape[1], blocks)
+    return encode_stage(stages, len(stages) - 1, x, 0, stages[-1].lengths[-1])
 
-    def run(i: int, start: int, stop: int) -> Iterator[mx.array]:
-        """Output frames [start, stop) of stage i."""
-        for low, high in pieces(start, stop, stages[i].block):
-            if i == 0:
-                yield stages[0].compute(x, 0, low, high)
-            else:
-                first, last = stages[i].spans(low, high)[0]
-                before = list(run(i - 1, first, last))
-                h = mx.concatenate(before, axis=1) if len(before) > 1 else before[0]
-                yield stages[i].compute(h, first, low, high)
 
-    return run(len(stages) - 1, 0, stages[-1].lengths[-1])
+def encode_stage(stages: list[Stage], i: int, x: mx.array, start: int, stop: int) -> Iterator[mx.array]:
+    """Output frames [start, stop) of stage i; ``x`` is the input of the first."""
+    for low, high in pieces(start, stop, stages[i].block):
+        if i == 0:
+            yield stages[0].compute(x, 0, low, high)
+        else:
+            first, last = stages[i].spans(low, high)[0]
+            before = list(encode_stage(stages, i - 1, x, first, last))
+            h = mx.concatenate(before, axis=1) if len(before) > 1 else before[0]
+            yield stages[i].compute(h, first, low, high)
 
 
 def tile_frames(channels: int) -> int:

@@ -20,6 +20,7 @@ class Parts:
         target_dtype("", dtype)  # refused now, not after the first phase
         self._source, self._dtype, self._keep = source, dtype, keep
         self._loaded: dict[tuple, Any] = {}
+        self._size: object = None
 
     def get(self, part: str, only: tuple[str, ...] | None = None) -> Any:
         """The part ("dit", "autoencoder", "conditioner"), or only its children ``only``; None if there is none."""
@@ -50,6 +51,12 @@ class Parts:
             encoder = files and TextEncoder.from_files(files.config, files.weights, files.tokenizer)
             self._loaded[("text",)] = encoder
         return self._loaded[("text",)]
+
+    def sized(self, size: object) -> None:
+        """Work of this size begins; memory that was freed by another size would not fit it and pile up beside it."""
+        if size != self._size:
+            mx.clear_cache()
+        self._size = size
 
     def release(self, *parts: str) -> None:
         """The caller holds these parts no longer."""
