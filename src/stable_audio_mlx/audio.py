@@ -17,6 +17,7 @@ from .formats import check_format, gain_for
 from .riff import Chunk
 
 MAX_CHANNELS = 8  # 7.1
+FOREIGN = (".m4a", ".mp4", ".aac", ".mov", ".wma", ".webm")  # what people have and libsndfile does not read
 
 
 class Source(tuple[np.ndarray, int]):
@@ -42,7 +43,7 @@ def read(path: str | Path, seconds: float | None = None) -> Source:
     try:
         data, rate = soundfile.read(os.fsencode(path), frames=frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
+        raise unreadable(path, error.error_string) from None
     return Source(check(data.T, rate, str(path)), rate, Path(path))
 
 
@@ -56,12 +57,18 @@ def probe(path: str | Path) -> tuple[int, int]:
     try:
         info = soundfile.info(os.fsencode(path))  # it cannot encode every name itself
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from None
+        raise unreadable(path, error.error_string) from None
     if info.frames == 0:
         raise AudioError(f"{path}: is empty")
     if info.channels > MAX_CHANNELS:
         raise AudioError(f"{path}: {info.channels} channels, the most is {MAX_CHANNELS}; mix it down first")
     return info.frames, info.samplerate
+
+
+def unreadable(path: str | Path, why: str) -> AudioError:
+    path = Path(path)
+    hint = f"; make it a WAV file first: ffmpeg -i {path} {path.stem}.wav" if path.suffix.lower() in FOREIGN else ""
+    return AudioError(f"{path}: cannot be read as audio ({why.rstrip('.')}){hint}")
 
 
 def check(audio: Any, rate: float, where: str = "audio") -> np.ndarray:

@@ -64,8 +64,9 @@ class GenerateOptions:
 
     def __post_init__(self):
         for name in ("seconds", "steps", "batch_size", "continue_to", "extend_by", "bars", "bpm", "loop_seam"):
-            for value in as_list(getattr(self, name)):
-                require(name, number(value) and value > 0, "must be a number above 0", value)
+            value = getattr(self, name)
+            for one in as_list(value) if name == "seconds" else [value] * (value is not None):
+                require(name, number(one) and one > 0, "must be a number above 0", one)
         for name in ("steps", "batch_size"):
             value = getattr(self, name)
             require(name, value is None or whole(value), "must be a whole number up to 10000", value)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from . import metadata
+from .config import describe
 from .errors import AudioError, OptionError, WeightsError
 from .options import FinishOptions, GenerateOptions
 from .record import ARRAYS, LENGTHS, SOUNDS
@@ -49,14 +50,15 @@ class Replay:
         return found
 
 
-def changed(then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> list[str]:
+def changed(then: Any, now: Any) -> list[str]:
     """Names of files whose hashes differ."""
-    then, now = then or {}, now or {}
+    then, now = (item if isinstance(item, Mapping) else {} for item in (then, now))
     return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
-def hashes(item: Any) -> list[str | None]:
-    return [one.get("sha256") for one in (item if isinstance(item, list) else [item] if item else [])]
+def hashes(item: Any) -> list[Any]:
+    items = item if isinstance(item, list) else [item] if item else []
+    return [one.get("sha256") if isinstance(one, Mapping) else None for one in items]
 
 
 def read_replay(path: str | Path, given: Collection[str] = ()) -> Replay:
@@ -75,29 +77,39 @@ def read_replay(path: str | Path, given: Collection[str] = ()) -> Replay:
             raise OptionError(f"{path}: was made from {name} given as an array, which its record does not hold")
     for name in SOUNDS:
         if name in mapping:
-            mapping[name] = str(sound_file(name, mapping[name], path))
+            mapping[name] = sound_file(name, mapping[name], path)
     if "lora" in mapping:
-        mapping["lora"] = [[str(lora_file(item, path)), item["strength"]] for item in mapping["lora"]]
+        items = mapping["lora"]
+        mapping["lora"] = [lora_file(item, path) for item in (items if isinstance(items, list) else [items])]
     return Replay(record, mapping, given)
 
 
-def sound_file(name: str, item: Mapping[str, Any], record: Path) -> Path:
+def sound_file(name: str, item: Any, record: Path) -> str:
+    """The file of a given sound; ``item`` is what the record says of it."""
     flag = "--" + name.replace("_", "-")
-    if "path" not in item:
+    if isinstance(item, Mapping) and "path" not in item:
         raise AudioError(f"{record}: was made from a sound given as an array; pass it with {flag} FILE")
-    found = look_for(item["path"], record)
+    said = path_in(item, name, record)
+    found = look_for(said, record)
     if found is None:
-        raise AudioError(f"{item['path']}: {record} was made from it, but it is gone; pass it with {flag} FILE")
-    return found
+        raise AudioError(f"{said}: {record} was made from it, but it is gone; pass it with {flag} FILE")
+    return str(found)
 
 
-def lora_file(item: Mapping[str, Any], record: Path) -> Path:
-    found = look_for(item["path"], record)
+def lora_file(item: Any, record: Path) -> list[Any]:
+    """[file, strength] of a LoRA; ``item`` is what the record says of it."""
+    said = path_in(item, "lora", record)
+    found = look_for(said, record)
     if found is None:
-        raise WeightsError(
-            f"{item['path']}: {record} was made with this LoRA, but it is gone; pass it with --lora FILE"
-        )
-    return found
+        raise WeightsError(f"{said}: {record} was made with this LoRA, but it is gone; pass it with --lora FILE")
+    return [str(found), item.get("strength", 1.0)]
+
+
+def path_in(item: Any, name: str, record: Path) -> str:
+    path = item.get("path") if isinstance(item, Mapping) else None
+    if not isinstance(path, str):
+        raise OptionError(f"{record}: {name}: expected {{path, sha256}}, got {describe(item)}")
+    return path
 
 
 def look_for(name: str, record: Path) -> Path | None:

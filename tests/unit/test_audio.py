@@ -66,6 +66,9 @@ def test_unreadable_files(tmp_path):
     for name, what in (("text.wav", "cannot be read"), ("empty.wav", "cannot be read"), ("no_samples.wav", "empty")):
         with pytest.raises(AudioError, match=f"{name}: .*{what}"):
             audio.read(tmp_path / name)
+    (tmp_path / "memo.m4a").write_bytes(b"\0\0\0\x1cftypM4A " * 9)
+    with pytest.raises(AudioError, match="make it a WAV file first: ffmpeg -i .*memo.m4a memo.wav"):
+        audio.read(tmp_path / "memo.m4a")
     with pytest.raises(AudioError, match="no such audio file"):
         audio.read(tmp_path / "missing.wav")
     with pytest.raises(AudioError, match="is a folder"):

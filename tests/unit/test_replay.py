@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from stable_audio_mlx import Sound, audio, metadata, riff
+from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, audio, metadata, riff
 from stable_audio_mlx.cli.common import note_level
 from stable_audio_mlx.cli.generate import main
 from stable_audio_mlx.errors import AudioError, OptionError
 from stable_audio_mlx.player import PlayError, play
-from stable_audio_mlx.replay import read_replay
+from stable_audio_mlx.replay import Replay, read_replay
 
 from . import checkpoints, loras
 
@@ -183,6 +183,25 @@ def test_records_that_are_none(tmp_path, content, what):
         path.write_text(content)
     with pytest.raises((OptionError, AudioError), match=what):
         read_replay(path)
+
+
+ODD = (None, True, -1, 1e400, 3.5, "", "x", [], [1], ["a"], {}, {"path": 3}, {"path": "gone.wav"}, [{"path": "gone"}])
+
+
+@pytest.mark.parametrize("name", [*GenerateOptions.__dataclass_fields__, *FinishOptions.__dataclass_fields__])
+def test_records_that_were_edited_badly_are_one_line(go, name):
+    """Whatever stands there: an error that says so, or a plan; never a traceback."""
+    for value in ODD:
+        Path("a.json").write_text(json.dumps({**RECORD, "seconds": 1, name: value}))
+        code, out, err = go("-C", "a.json", "-o", "b.wav", "--overwrite", "--dry-run")
+        assert code in (0, 2, 3, 4) and len(err.splitlines()) == (0 if code == 0 else 1), (name, value, err)
+
+
+def test_differences_of_odd_records():
+    made = {"model_files": {"a": "1"}, "init_audio": {"sha256": "2"}}
+    for value in ODD:
+        record = dict.fromkeys(("model_files", "lora", "init_audio", "mlx", "batch"), value)
+        assert Replay(record, {}, ()).differences(made)
 
 
 def test_sounds_of_others_and_of_arrays_cannot_be_made_again(tmp_path):
