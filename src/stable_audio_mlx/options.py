@@ -3,7 +3,6 @@
 Only the standard library is imported here, since this module is read before the arguments of a command are parsed.
 """
 
-import math
 import numbers
 import secrets
 from collections.abc import Mapping, Sequence
@@ -265,7 +264,8 @@ def pair(value: Any) -> bool:
 
 
 def number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one that can be calculated with: neither NaN nor infinite nor absurd."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= 1e15
 
 
 def whole(value: Any, low: int = 1, high: int = 10_000) -> bool:

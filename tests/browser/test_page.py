@@ -219,14 +219,14 @@ def test_endless_makes_the_next_while_one_plays(tab, client):
 
 
 def test_bars_and_loops(tab, client):
-    page = tab.say("plucked string").page
+    page = tab.say("plucked string in a").page
     page.check("input[value=bars]", force=True)
     for name, value in (("bars", "1"), ("bpm", "240")):
         page.fill(f"#{name}", value)
     page.select_option("#key", "A minor")
     page.check("#seamless")
     tab.make()
-    tab.cards.filter(has_text="plucked string").first.wait_for()
+    tab.cards.filter(has_text="plucked string in a").first.wait_for()
     take = tab.take(tab.cards.first)
     assert take["seconds"] == 1.0 and take["settings"]["loop"] and take["settings"]["key"] == "A minor"
     assert take["request"]["bars"] == 1 and take["request"]["bpm"] == 240

@@ -1,6 +1,7 @@
 """The studio's HTTP API, asked for real."""
 
 import base64
+import contextlib
 import io
 import json
 import threading
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from stable_audio_mlx import audio
+from stable_audio_mlx import audio, takes
+from stable_audio_mlx.completion import complete
+from stable_audio_mlx.errors import OptionError
+from stable_audio_mlx.web import asked
+from stable_audio_mlx.web.replies import Refused
 
 from . import loras, studio
 from .studio import QUICK
@@ -309,3 +314,17 @@ def test_loras_are_offered_by_name_and_act(tmp_path):
         again = client.json("POST", "/v1/audio/generations", on["request"])["data"][0]
         assert client.ask("GET", again["url"])[2] == bodies[2]
         assert "is not for tiny" in client.refused("POST", "/v1/jobs", {**QUICK, "lora": ["other"]})[1]
+
+
+ODD = [True, 0, -1, 1.5, 10**30, 10**400, 1e308, "", "x", "\0", "9" * 5000, [], [[]], [1, 2], [["a", 1]], [[None] * 2]]
+ODD += [{}, {"a": 1}, {"name": "x"}, [{"name": 1}], [None], "(a:1.4", "A || B", "(((("]
+
+
+@pytest.mark.parametrize("key", [*takes.kinds(), "n", "model"])
+def test_no_value_of_an_option_is_a_defect(client, take, key):
+    """What is said of any value is a sentence, or it can be asked for."""
+    for base in ({}, {"bpm": 120, "cfg_scale": 2, "init_audio": take["id"], "inpaint": [[0.1, 0.2]]}):
+        for value in ODD:
+            with contextlib.suppress(OptionError, Refused):
+                for one in asked.read({"prompt": "x", **base, key: value}, client.studio).takes:
+                    complete(one.options, client.studio.models.facts("tiny"))

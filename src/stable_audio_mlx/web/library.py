@@ -1,5 +1,6 @@
 """Sounds that are kept, one WAV and one JSON file each.  The files are the truth; the index is read from them."""
 
+import contextlib
 import json
 import re
 import secrets
@@ -44,7 +45,8 @@ class Shelf:
     def __init__(self, folder: Path, kind: str, most: int | None = None):
         self.folder, self.kind, self.most = folder, kind, most
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock, self.changes = threading.Lock(), 0  # changes: counts what comes and goes
+        self._lock = threading.Lock()
+        self.changes = time.time_ns() // 1000  # counts what comes and goes, on from one server to the next
         self._kept = {one.id: one for one in sorted(self._read(), key=lambda one: one.facts["created"])}
 
     def _read(self) -> Iterator[Kept]:
@@ -73,7 +75,8 @@ class Shelf:
             self._kept[id], self.changes = one, self.changes + 1
             old = list(self._kept)[: -self.most] if self.most else []
         for other in old:
-            self.remove(other)
+            with contextlib.suppress(Refused):  # somebody else was quicker
+                self.remove(other)
         return one
 
     def get(self, id: str) -> Kept:

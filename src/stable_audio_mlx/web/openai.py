@@ -14,6 +14,7 @@ from .replies import Refused, Reply, as_json, event_stream, server_sent
 if TYPE_CHECKING:
     from .handler import Handler
 
+LONGEST_HEADER = 8000
 # What clients of text-to-speech send and what means nothing here.
 IGNORED = ("voice", "speed", "instructions", "user", "stream_format", "lang_code")
 SPEECH = ("model", "input", "seconds", "seed", "steps", "cfg_scale", "negative_prompt")
@@ -106,6 +107,7 @@ def one_take(body: dict[str, Any], request: "Handler") -> Mapping[str, Any]:
 
 
 def headers(kept: Kept) -> dict[str, str]:
-    """JSON in ASCII, as headers must be."""
+    """JSON in ASCII, as headers must be; a record that is too long for one is read from the take."""
     record = json.dumps(kept.facts["settings"], ensure_ascii=True, separators=(",", ":"))
-    return {"X-Seed": str(kept.facts["seed"]), "X-Take": kept.id, "X-Generation-Json": record}
+    found = {"X-Seed": str(kept.facts["seed"]), "X-Take": kept.id}
+    return found | ({"X-Generation-Json": record} if len(record) < LONGEST_HEADER else {})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 18
+MOST_WORDS = 600  # characters of a refusal, which may quote what was sent
 TYPES = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
@@ -76,6 +77,7 @@ def as_json(value: Any, status: int = 200, **headers: str) -> Reply:
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Reply:
     """An error in the shape that clients of OpenAI's API read."""
+    message = message if len(message) <= MOST_WORDS else message[:MOST_WORDS] + " ..."
     kind = "invalid_request_error" if status < 500 else "server_error"
     reply = as_json({"error": {"message": message, "type": kind, "code": status}}, status)
     reply.headers.update(headers or {})

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import audio
 from ..completion import Completed, complete
-from ..errors import OptionError
+from ..errors import AudioError, OptionError
 from ..sound import Sound, finish
 from ..takes import Take, with_sounds
 from .asked import Asked
@@ -70,7 +70,7 @@ class Studio:
             report(phase="loading", take=number, step=0, steps=0)
             began = time.perf_counter()
             pipeline = self.models.open(asked.model)
-            options = with_sounds(take.options, audio.read)
+            options = with_sounds(take.options, given_sound)
             with contextlib.closing(pipeline.steps(options)) as events:
                 for event in events:
                     if event.kind == "options":
@@ -109,6 +109,13 @@ class Studio:
     def close(self) -> None:
         """Wait for the step that is being made and let the model go, in the thread that owns it."""
         self.queue.close(self.models.close)
+
+
+def given_sound(path: str) -> tuple[Any, int]:
+    """A sound of the library; AudioError where it has been deleted since it was asked for."""
+    if not Path(path).is_file():
+        raise AudioError("the sound to start from has been deleted")
+    return audio.read(path)
 
 
 def check_length(options: Completed) -> None:

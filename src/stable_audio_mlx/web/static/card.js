@@ -33,7 +33,6 @@ export class Card {
         this.play,
         h("button", { type: "button", class: "quiet again", title: "The same with another seed", onclick: () => on.again(this) }, icon("again"), "Again"),
         h("button", { type: "button", class: "quiet", title: "Start from this sound", onclick: () => on.vary(this) }, "Vary"),
-        h("span", { class: "mono length", text: seconds(take.seconds) }),
         this.#more()));
     this.element.style.setProperty("--hue", hue(take.prompt || take.id));
     get(take.peaks_url).then(({ peaks }) => this.wave.show(peaks, take.seconds), () => this.wave.show([], take.seconds));
@@ -56,7 +55,7 @@ export class Card {
       href: `${take.url}?format=${format}&download`, download: take.file.replace(/wav$/, format), text: format,
     }));
     return h("details", { class: "about" },
-      h("summary", {}, h("span", { text: `seed ${take.seed}` })),
+      h("summary", {}, `${seconds(take.seconds)}, seed ${take.seed}`),
       list, ...notes,
       h("div", { class: "row saves" }, icon("save"), h("span", { text: "Download" }), ...saves),
       h("div", { class: "row" },
