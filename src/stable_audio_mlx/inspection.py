@@ -19,7 +19,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     if path.suffix.lower() == SIDECAR:
         return {"path": str(path), "record": metadata.read(path)}
     found = {"path": str(path), **container(path)}
-    found |= finite(loudness.measure(*audio.read(path)))
+    found |= loudness.measure(*audio.read(path)).facts()
     found |= samplers_data(path)
     try:
         return {**found, "record": metadata.read(path)}
@@ -42,11 +42,6 @@ def container(path: Path) -> dict[str, Any]:
         "samples": samples,
         "seconds": samples / rate,
     }
-
-
-def finite(levels: loudness.Levels) -> dict[str, float | None]:
-    """JSON knows no infinity: the levels of digital silence are None."""
-    return {name: value if value is not None and abs(value) < 1e6 else None for name, value in vars(levels).items()}
 
 
 def samplers_data(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from .loudness import from_db, oversampled_peaks, true_peak
 LOOK_AHEAD = 0.005  # seconds over which the gain falls
 RELEASE = 60.0  # dB per second by which it rises again
 PASSES = 4
-MARGIN = 1e-4  # dB below the ceiling, so that float32 cannot round over it
+MARGIN = 1e-3  # dB below the ceiling, so that neither float32 nor the dither of 16 bits goes over it
 
 
 def limit(audio: np.ndarray, rate: int, ceiling: float) -> tuple[np.ndarray, float]:

@@ -41,6 +41,12 @@ class Levels:
         loud = "too quiet to measure" if self.lufs is None else f"{self.lufs:.1f} LUFS"
         return f"{loud}, true peak {self.true_peak_dbtp:.1f} dBTP"
 
+    def facts(self) -> dict[str, float | None]:
+        """By name, for JSON, which knows no infinity: None for digital silence."""
+        return {
+            name: value if value is not None and math.isfinite(value) else None for name, value in vars(self).items()
+        }
+
     def turned(self, gain: float) -> "Levels":
         """Of the same sound by ``gain`` dB."""
         return Levels(self.lufs and self.lufs + gain, self.peak_dbfs + gain, self.true_peak_dbtp + gain)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import loudness
-from .audio import Written, match_channels, write
+from .audio import Written, check, match_channels, write
 from .encoding import encode
 from .errors import SanityError
 from .files import SIDECAR, check_output, written_whole
@@ -30,7 +30,7 @@ SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
 class Sound:
     """``audio``: NumPy (channels, samples), float32; ``record``: all that made it, JSON-able; ``notes``: for the user.
 
-    ``bit_depth`` is what it is saved in, None for the best of the format.
+    ``bit_depth`` is what it is saved in, None for the best of the format.  AudioError for what cannot be sound.
     """
 
     audio: np.ndarray
@@ -38,6 +38,9 @@ class Sound:
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     bit_depth: str | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "audio", check(self.audio, self.sample_rate))
 
     @property
     def seconds(self) -> float:
@@ -62,7 +65,7 @@ class Sound:
         said = texts(self.record, suffix)
         written = write(path, self.audio, self.sample_rate, overwrite, self.bit_depth, said, beside)
         if sidecar:
-            record = {"path": path.name, **self.record, **vars(self.levels.turned(loudness.to_db(written.gain)))}
+            record = {"path": path.name, **self.record, **self.levels.turned(loudness.to_db(written.gain)).facts()}
             with written_whole(sidecar) as part:
                 part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return written

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, StableAudioPipeline, audio, finish, loudness
-from stable_audio_mlx.errors import OptionError, SanityError
+from stable_audio_mlx.errors import AudioError, OptionError, SanityError
 from stable_audio_mlx.takes import Take
 
 from . import checkpoints
@@ -121,6 +122,30 @@ def test_a_loudness_beyond_full_scale_is_held_back_or_limited():
     limited = finished(sound, normalize="lufs:-6.5", limit=-1.0)
     assert limited.levels.true_peak_dbtp <= -1 and limited.levels.lufs == pytest.approx(-6.5, abs=0.1)
     assert "limited by up to" in limited.notes[0]
+
+
+def test_a_limited_file_keeps_the_ceiling(tmp_path):
+    loud = finish(Sound(4 * SOUND.audio, RATE), FinishOptions(limit=-1.0))
+    for depth in ("16", "24", "32f"):
+        path = replace(loud, bit_depth=depth).save(tmp_path / f"{depth}.wav").path
+        assert Sound(*audio.read(path)).levels.true_peak_dbtp <= -1
+
+
+def test_what_is_no_sound_is_refused():
+    for bad, what in (
+        ([[0.0, np.nan]], "not finite"),
+        (np.zeros((44100, 2)), "is it .samples, channels"),
+        ([], "empty"),
+    ):
+        with pytest.raises(AudioError, match=what):
+            Sound(bad, RATE)
+    assert Sound([0.5, -0.5], RATE).audio.shape == (1, 2)
+
+
+def test_silence_has_no_levels_in_json(tmp_path):
+    Sound(np.zeros((1, 99)), RATE).save(tmp_path / "a.wav", metadata=True)
+    facts = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert facts["lufs"] is facts["peak_dbfs"] is facts["true_peak_dbtp"] is None
 
 
 def test_loops_are_not_cut():

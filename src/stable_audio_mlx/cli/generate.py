@@ -121,7 +121,7 @@ class Session:
             note_level(written)
             levels = sound.levels.turned(to_db(written.gain))
             note(f"{path.name}: {sound.seconds:.4g} s, {levels}")
-            facts = {"seconds": sound.seconds, **vars(levels)}
+            facts = {"seconds": sound.seconds, **levels.facts()}
             show({"path": str(written.path), **sound.record, **facts}, written.path, self.arguments.json)
             if self.arguments.play:
                 play(sound)
