@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .errors import OptionError
 from .music import exact_seconds
-from .options import LOOPS, GenerateOptions, as_list, batch_length, number, seeds, spread
+from .options import GenerateOptions, as_list, batch_length, number, seeds, spread
 from .presets import ModelFacts, Preset
 
 
@@ -33,7 +33,6 @@ class Completed(GenerateOptions):
     apg_scale: float = 0.0
     sigma_min: float = 0.0
     sigma_max: float = 1.0
-    loop: bool | str = False  # or "regenerate" or "crossfade"
     loop_seam: float = 0.0
 
     def __post_init__(self):
@@ -57,7 +56,6 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
     continued = options.continue_to or (options.extend_by and ranges and ranges[-1][1])
     level = noise_level(options, facts, sampler, bool(ranges))
     sigma_min = options.sigma_min or preset.sigma_min
-    loop = options.loop and (LOOPS[0] if options.loop is True else str(options.loop))
     given = {name: getattr(options, name) for name in GenerateOptions.__dataclass_fields__}
     filled = {
         "prompt": spread(options.prompt, batch),
@@ -75,8 +73,7 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
         "inpaint": ranges,
         "continue_to": continued or None,
         "inpaint_audio": (options.inpaint_audio or options.init_audio) if ranges else options.inpaint_audio,
-        "loop": loop,
-        "loop_seam": options.loop_seam or SEAMS.get(str(loop), 0.0),
+        "loop_seam": options.loop_seam or SEAMS["crossfade" if options.loop == "crossfade" else "regenerate"],
     }
     return Completed(**{**given, **filled, "strength": None, "extend_by": None})
 

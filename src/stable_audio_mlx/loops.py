@@ -9,12 +9,15 @@ from .models.factory import AudioModel
 from .presets import ModelFacts
 from .run import Run, prepare
 
+TAIL_SECONDS = 2.0  # made behind a loop and cut off: models end a sound where it is said to end
+UNLIKE = 10.0  # dB between a seam made anew and what stood there
+
 
 @dataclass(frozen=True)
 class Plan:
     """The runs of a generation: ``first`` makes the sounds (None: they are given), ``seam`` what joins their ends.
 
-    ``fade``: samples that are made beyond the end and crossfaded into the beginning.
+    ``fade``: samples behind the end that are made to be crossfaded into the beginning.
     """
 
     first: Run | None
@@ -34,28 +37,43 @@ class Plan:
 
 def plan(options: Completed, model: AudioModel, facts: ModelFacts) -> Plan:
     """OptionError as ``prepare``; a sound that is too short for a seam of latent frames is crossfaded."""
-    shortest, frame = min(options.seconds), model.downsampling_ratio / model.sample_rate
-    seam = min(options.loop_seam, shortest / 2)
-    given = options.inpaint_audio is not None and not options.inpaint
-    if options.loop == "regenerate" and (given or seam >= 2 * frame):
-        first = None if given else prepare(options, model, facts)
-        middle = int(shortest * model.sample_rate) // 2 / model.sample_rate
-        around = replace(
-            options,
-            inpaint=[(middle - seam / 2, middle + seam / 2)],
-            init_audio=None,
-            init_noise_level=None,
-            noise=None,
-            step_noise=None,
-        )
-        return Plan(first, prepare(around, model, facts, number=len(first.passes) if first else 0))
     if not options.loop:
         return Plan(prepare(options, model, facts))
-    fade = int(
-        min(options.loop_seam if options.loop == "crossfade" else SEAMS["crossfade"], shortest / 2) * facts.sample_rate
+    rate, frame = facts.sample_rate, model.downsampling_ratio / facts.sample_rate
+    given = options.inpaint_audio is not None and not options.inpaint
+    seam = min(options.loop_seam, min(options.seconds) / 2)
+    anew = options.loop != "crossfade" and (given or bool(options.inpaint) or seam >= 2 * frame)
+    first, fade = None, 0
+    if not given:
+        longer, fade = (options, 0) if options.inpaint else with_tail(options, facts, at_any_cost=not anew)
+        first = prepare(longer, model, facts)
+    if not anew:
+        return Plan(first, fade=fade)
+    middle = int(min(options.seconds) * rate) // 2 / rate
+    around = replace(
+        options,
+        inpaint=[(middle - seam / 2, middle + seam / 2)],
+        continue_to=None,
+        init_audio=None,
+        init_noise_level=None,
+        noise=None,
+        step_noise=None,
     )
-    longer = [s + fade / facts.sample_rate for s in options.seconds]
-    return Plan(prepare(replace(options, seconds=longer), model, facts), fade=fade)
+    return Plan(first, prepare(around, model, facts, number=len(first.passes) if first else 0), fade)
+
+
+def with_tail(options: Completed, facts: ModelFacts, at_any_cost: bool) -> tuple[Completed, int]:
+    """Options of the sound with what is needed behind its end, and how many samples of that are a crossfade.
+
+    No second window is made for it, but ``at_any_cost`` for the crossfade.
+    """
+    room = max(facts.longest - max(options.seconds), 0.0) if options.noise is None else 0.0
+    wanted = options.loop_seam if options.loop == "crossfade" else SEAMS["crossfade"]
+    wanted = min(wanted, min(options.seconds) / 2)
+    fade = int((wanted if at_any_cost else min(wanted, room)) * facts.sample_rate)
+    more = fade / facts.sample_rate
+    more += 0.0 if options.init_audio else min(max(room - more, 0.0), TAIL_SECONDS)
+    return replace(options, seconds=[s + more for s in options.seconds]), fade
 
 
 def turned(clip: np.ndarray, run: Run, rate: int, back: bool = False) -> np.ndarray:
@@ -65,10 +83,20 @@ def turned(clip: np.ndarray, run: Run, rate: int, back: bool = False) -> np.ndar
     return np.roll(clip, -middle if back else middle, axis=1)
 
 
-def crossfaded(clip: np.ndarray, fade: int) -> np.ndarray:
-    """clip: (C, L + fade) -> (C, L): what follows the end fades out where the beginning fades in, at equal power."""
-    angle = (np.arange(fade, dtype=np.float32) + 0.5) * np.float32(np.pi / 2 / max(fade, 1))
-    length = clip.shape[1] - fade
-    out = clip[:, :length].copy()
-    out[:, :fade] = out[:, :fade] * np.sin(angle) + clip[:, length:] * np.cos(angle)
+def fits(made: np.ndarray, before: np.ndarray, run: Run, rate: int) -> bool:
+    """Whether the seam that ``run`` made, in turned sounds (C, L), is about as loud as what stood there."""
+    start, end = (int(t * rate) for t in (run.options.inpaint or [(0.0, 0.0)])[0])
+    a, b = (10 * np.log10(np.mean(np.square(c[:, start:end])) + 1e-10) for c in (made, before))
+    return bool(abs(a - b) <= UNLIKE)
+
+
+def crossfaded(clip: np.ndarray, samples: int, fade: int) -> np.ndarray:
+    """clip: (C, L + fade or more) -> (C, L): what follows the end fades out where the beginning fades in.
+
+    At equal power, since what follows the end and the beginning are different sounds.
+    """
+    out = clip[:, :samples].copy()
+    if fade:
+        angle = (np.arange(fade, dtype=np.float32) + 0.5) * np.float32(np.pi / 2 / fade)
+        out[:, :fade] = out[:, :fade] * np.sin(angle) + clip[:, samples : samples + fade] * np.cos(angle)
     return out

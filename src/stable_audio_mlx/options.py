@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any
 
 from .errors import OptionError
-from .music import BEATS_PER_BAR, Key, Tempo, range_in_seconds
+from .music import BEATS_PER_BAR, Key, Tempo, range_in_seconds, seconds_at
 from .prompts import parse
 
 LOOPS = ("regenerate", "crossfade")
@@ -36,7 +36,9 @@ class GenerateOptions:
     init_audio: Audio | None = None  # a sound to vary
     init_noise_level: float | None = None  # how much: 0 to 1 for flow models, sigma for v models
     strength: float | None = None  # the same for every model: the share of noise in it, above 0 to 1 (made anew)
-    inpaint: Sequence[tuple[float, float] | str] | None = None  # what is made anew: seconds or "A-B" (``music``)
+    inpaint: Sequence[tuple[float, float] | str] | None = (
+        None  # made anew: (start, end) in seconds, or "A-B" (``music``)
+    )
     inpaint_audio: Audio | None = None  # None: init_audio
     continue_to: float | None = None  # seconds up to which a given sound (as for inpaint) goes on
     extend_by: float | None = None  # seconds by which it does
@@ -45,7 +47,7 @@ class GenerateOptions:
     bpm: float | None = None  # beats a minute; said in the prompt and to models that have it as a condition
     beats_per_bar: int = BEATS_PER_BAR
     key: str | None = None  # "A minor"; said in the prompt
-    loop: bool | str = False  # no seam from end to beginning: True, "regenerate" or "crossfade"
+    loop: bool | str = False  # no seam from end to beginning: "regenerate" (also True) or "crossfade"
     loop_seam: float | None = None  # seconds around the seam that are made anew (1), or of the crossfade (0.05)
     conditions: Mapping[str, Any] | None = None  # what else the model's config asks for, by id: {"bpm": 120}
     apg_scale: float | None = None  # 0 plain guidance, 1 only what is orthogonal to the estimate
@@ -141,8 +143,8 @@ class GenerateOptions:
     def _check_sources(self) -> None:
         source = self.inpaint_audio or self.init_audio
         for name in ("inpaint", "continue_to", "extend_by"):
-            value = getattr(self, name)
-            require(name, not value or source is not None, "needs inpaint_audio or init_audio", value)
+            if getattr(self, name) and source is None:
+                raise OptionError(f"{name} needs inpaint_audio or init_audio, the sound to work on")
         if self.inpaint_audio is not None and not (self.inpaint or self.continue_to or self.extend_by or self.loop):
             raise OptionError("inpaint_audio needs inpaint, the (start, end) in seconds of what to make anew")
         for name in ("init_noise_level", "strength"):
@@ -152,7 +154,7 @@ class GenerateOptions:
                 "must be above 0 and at most 1", self.strength)  # fmt: skip
         if self.strength is not None and self.init_noise_level is not None:
             raise OptionError("strength and init_noise_level both say how much a sound is varied; give one")
-        ranges = [range_in_seconds(i, self.tempo) if isinstance(i, str) else i for i in as_list(self.inpaint)]
+        ranges = [range_of(item, self.tempo) for item in as_list(self.inpaint)]
         for item in ranges:
             good = pair(item) and all(map(number, item)) and 0 <= item[0] < item[1]
             require("inpaint", good, "must be (start, end) in seconds with 0 <= start < end", item)
@@ -163,7 +165,7 @@ class GenerateOptions:
         lengths = [n for n in ("seconds", "continue_to", "extend_by", "bars") if getattr(self, n) is not None]
         if len(lengths) == 2 and lengths[0] == "seconds":  # as completed options have them
             wanted = self.bars * self.tempo.bar if self.bars and self.tempo else self.continue_to or 0
-            if all(abs(s - wanted) < 1e-3 for s in as_list(self.seconds)):
+            if all(abs(s - wanted) < 0.05 for s in as_list(self.seconds)):
                 return
         if len(lengths) > 1:
             raise OptionError(f"{' and '.join(lengths)} each say how long the sound becomes; give one of them")
@@ -257,6 +259,15 @@ def as_list(value: Any) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def range_of(item: Any, tempo: Tempo | None) -> Any:
+    """(start, end) in seconds where an item of ``inpaint`` is text, or a pair of it."""
+    if isinstance(item, str):
+        return range_in_seconds(item, tempo)
+    if pair(item):
+        return tuple(seconds_at(end, tempo) if isinstance(end, str) else end for end in item)
+    return item
 
 
 def pair(value: Any) -> bool:

@@ -13,12 +13,12 @@ from .completion import Completed, complete
 from .errors import OptionError
 from .events import Clock, Event
 from .known import Known, Sounds, Window, given_sounds
-from .loops import crossfaded, plan, turned
+from .loops import Plan, crossfaded, fits, plan, turned
 from .lora.stack import Fit, LoraStack
 from .memory import LOW, NORMAL, available, within
 from .options import GenerateOptions, as_list, spread
 from .prompts import Phrase
-from .run import Run, transformer_inputs, without_effect
+from .run import transformer_inputs, without_effect
 from .sound import Sound, check_sound
 from .stages import Stages, heard
 from .weights.catalog import facts_of
@@ -178,24 +178,35 @@ class StableAudioPipeline:
             if todo.seam is None:
                 yield Event("decode")
             clips = stages.decode(x, todo.first, sounds)
+            if not completed.loop:
+                yield from stages.faint(clips, todo.first)
+        if completed.loop:
+            each = zip(clips, self._samples(completed), strict=True)
+            clips = [crossfaded(clip, samples, todo.fade) for clip, samples in each]
         if todo.seam is not None:
-            clips = yield from self._joined(clips, todo.seam, stages, told[-1])
-        if todo.fade:
-            clips = [crossfaded(clip, todo.fade) for clip in clips]
+            clips = yield from self._joined(clips, todo, stages, told[-1])
         longest = max(clip.shape[1] for clip in clips)
         value = mx.array(np.stack([audio.fit_length(clip, longest) for clip in clips]))
         yield stages.result(completed, value)
 
     def _joined(
-        self, clips: Sequence[np.ndarray], seam: Run, stages: Stages, told: Sequence[Told]
+        self, clips: Sequence[np.ndarray], todo: Plan, stages: Stages, told: Sequence[Told]
     ) -> Generator[Event, None, list[np.ndarray]]:
         """Clips (C, L) as loops: turned so that the seam lies inside, where it is made anew, and turned back."""
-        turned_clips = Sounds(kept=[turned(clip, seam, self.sample_rate) for clip in clips])
-        known = yield from stages.listen(seam, turned_clips)
+        seam, rate, out = todo.seam, self.sample_rate, []
+        assert seam is not None
+        before = [turned(clip, seam, rate) for clip in clips]
+        known = yield from stages.listen(seam, Sounds(kept=before))
         x = yield from stages.sample(seam, known, told)
         yield Event("decode")
-        made = stages.decode(x, seam, turned_clips)
-        return [turned(clip, seam, self.sample_rate, back=True) for clip in made]
+        made = stages.decode(x, seam, Sounds(kept=before))
+        for old, new in zip(before, made, strict=True):
+            good = fits(new, old, seam, rate)
+            if not good:
+                instead = "it is crossfaded instead" if todo.fade else "try another seed, or the loop by crossfade"
+                yield Event("note", f"the loop's seam that the model made does not fit the sound; {instead}")
+            out.append(turned(new if good or not todo.fade else old, seam, rate, back=True))
+        return out
 
     def _samples(self, options: Completed) -> list[int]:
         return [int(s * self.sample_rate) for s in options.seconds]

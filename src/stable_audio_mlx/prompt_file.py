@@ -119,9 +119,9 @@ def from_text(word: str, text: str) -> Any:
             return int(text) if kind == "whole" else float(text)
         if kind == "flag":
             return FLAGS[text.lower()]
-        if key == "inpaint":
-            return [[float(end) for end in one.split("-")] for one in text.split(";")]
-        if key in ("lora", "conditions"):
+        if key == "loop":
+            return FLAGS.get(text.lower(), text)
+        if key in ("inpaint", "lora", "conditions"):
             return [one.strip() for one in text.split(";")]
         return [float(one) for one in text.split()] if key in ("cfg_interval", "sigmas") else text
     except (ValueError, KeyError):
@@ -132,7 +132,6 @@ READABLE = {
     "number": "a number",
     "whole": "a whole number",
     "flag": "yes or no",
-    "inpaint": "ranges of seconds such as 1-2;5-6",
     "cfg_interval": "two numbers",
     "sigmas": "numbers",
 }

@@ -1,6 +1,6 @@
 """The stages of a generation: what the model is told, the steps through its windows, latents as sound."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -16,7 +16,7 @@ from .options import GenerateOptions
 from .presets import ModelFacts
 from .run import Pass, Run, draws, takes_inpainting, velocity_of
 from .sampling.guidance import SHARES, Guided, Keeping, Watched
-from .sampling.inpaint import put_back
+from .sampling.inpaint import faint, put_back
 from .sound import check_sound
 from .weights.parts import DECODER, ENCODER, Parts
 from .words import Told, Words, rows_of, told, unread
@@ -139,6 +139,13 @@ class Stages:
         self.parts.release("autoencoder")
         self.clock.lap("decode")
         return clips
+
+    def faint(self, clips: Sequence[np.ndarray], run: Run) -> Iterator[Event]:
+        """A note on each part made anew that is all but silent beside what was given."""
+        for clip in clips if run.options.inpaint else ():
+            for start, end, db in faint(clip, run.options.inpaint or (), self.model.sample_rate):
+                message = f"{start:.2f} to {end:.2f} s came out {db:.0f} dB quieter than what stands beside it"
+                yield Event("note", f"{message}; try another seed")
 
     def _spans(self, canvas: Canvas, clip: int, samples: int) -> np.ndarray:
         """The sound of a clip on the canvas (channels, samples), silent where nothing was made."""

@@ -36,6 +36,8 @@ ALIASES = {
 }
 SOUNDS = ("init_audio", "inpaint_audio")  # files in a mapping, arrays in options
 ARRAYS = {"noise", "step_noise", "return_latents", "batch_size"}  # of Python alone
+# What one of these says, the others of a base say no longer.
+RIVALS = ({"seconds", "bars", "continue_to", "extend_by"}, {"strength", "init_noise_level"})
 ONE_EACH = ("prompt", "negative_prompt", "seconds", "seed")
 
 
@@ -118,7 +120,10 @@ def takes_from_mapping(
     variations = given.pop("variations", variations)
     own = {key: given.pop(key) for key in ("name", "model") if key in given}
     of_finish = {key: given.pop(key) for key in FinishOptions.__dataclass_fields__ if key in given}
-    take = replace(base, options=replace(base.options, **given), finish=replace(base.finish, **of_finish), **own)
+    unsaid = {key: None for rivals in RIVALS if given.keys() & rivals for key in rivals - given.keys()}
+    take = replace(
+        base, options=replace(base.options, **unsaid, **given), finish=replace(base.finish, **of_finish), **own
+    )
     return [replace(take, options=replace(take.options, seed=seed)) for seed in counted_seeds(seeds, variations, draw)]
 
 

@@ -12,6 +12,7 @@ from stable_audio_mlx.errors import ConfigError, OptionError
 from stable_audio_mlx.models.conditioners import Conditioner, assemble, checkpoint_sizes, inpaint_conditions
 from stable_audio_mlx.models.text_conditioners import EncodedText, Tokens
 from stable_audio_mlx.models.value_conditioners import Condition
+from stable_audio_mlx.prompts import Phrase
 
 D = 6
 
@@ -262,3 +263,25 @@ def test_refuses_what_it_cannot_build(items, section, message):
 def test_a_prompt_is_text(prompt):
     with pytest.raises(OptionError, match="prompt"):
         make(("p", "t5", {"t5_model_name": "x"}))([{"p": prompt}], {"p": Letters()})
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5gemma", "lut"])
+def test_a_weight_moves_a_token_on_the_line_from_nothing_to_itself(kind):
+    """Weight 0 is what the model reads where there is no token: zeros, or the learned padding of T5Gemma."""
+    config = {
+        "t5": {"max_length": 4},
+        "t5gemma": {"max_length": 4, "padding_mode": "learned"},
+        "lut": {"tokenizer_name": "t5-base", "max_length": 4},
+    }[kind]
+    c = make(("prompt", kind, config), sizes={"prompt": 40 if kind == "lut" else D})
+    weighted = [Phrase("abc"), *(Phrase("abc", ((1, 2, w),)) for w in (1.0, 0.0, 0.5, 2.0))]
+    tokens = np.array(c([{"prompt": p} for p in weighted], {"prompt": Letters()})["prompt"].tokens)
+    plain = np.array(c([{"prompt": "abc"}], {"prompt": Letters()})["prompt"].tokens)[0]
+    assert np.array_equal(tokens[0], plain), "in a batch with weights a prompt without stays the same"
+    assert np.allclose(tokens[1], plain, atol=1e-6)
+    nothing = plain[3]
+    assert np.allclose(tokens[2][1], nothing, atol=1e-6)
+    assert np.allclose(tokens[3][1], (plain[1] + nothing) / 2, atol=1e-5)
+    assert np.allclose(tokens[4][1], 2 * plain[1] - nothing, atol=1e-5)
+    for row in tokens[1:]:
+        assert np.allclose(row[[0, 2, 3]], plain[[0, 2, 3]], atol=1e-6)

@@ -49,7 +49,7 @@ def test_csv(tmp_path):
             "seed": [1, 2],
             "Steps": 4,
             "lora": ["a:0.5", "b"],
-            "inpaint": [[1, 2], [3, 3.5]],
+            "inpaint": ["1-2", "3-3.5"],
             "init_audio": "c.wav",
             "conditions": ["bpm=3"],
             "cfg_interval": [0.1, 0.9],

@@ -8,7 +8,7 @@ import argparse
 from .. import __version__
 from ..files import SOUNDS
 from ..names import TEMPLATE
-from ..options import BIT_DEPTHS
+from ..options import BIT_DEPTHS, LOOPS
 from ..takes import OWN_FIELDS
 from .common import DTYPES, Parser
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for group in (words, takes, sources, fine, finishing, files, running):
+    for group in (words, takes, music, sources, fine, finishing, files, running):
         group(p)
     return p
 
@@ -58,13 +58,52 @@ def takes(p: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show what would be made; reads no model")
 
 
+def music(p: argparse.ArgumentParser) -> None:
+    """Length and key as musicians say them."""
+    add = p.add_argument_group("bars, beats and loops").add_argument
+    add("--bars", type=float, metavar="N", help="length, exact to the sample; needs --bpm")
+    add("--bpm", type=float, metavar="B", help="beats a minute; the prompt says it too")
+    add("--beats-per-bar", type=int, metavar="N", help="default 4")
+    add("--key", metavar="KEY", help="A minor, F#, Bb major ...; the prompt says it too")
+    text = "no seam from end to beginning: made anew around it (the default), or crossfaded"
+    add("--loop", nargs="?", const=True, choices=LOOPS, metavar="|".join(LOOPS), help=text)
+    add("--loop-seam", type=float, metavar="S", help="seconds of the seam made anew (1) or of the crossfade (0.05)")
+
+
 def sources(p: argparse.ArgumentParser) -> None:
     """Sounds that a run starts from."""
-    add = p.add_argument_group("other sounds as a start").add_argument
-    add("--init-audio", metavar="FILE", help="a sound to vary")
-    add("--init-noise-level", type=float, metavar="X", help="how much: 0 to 1 (flow models), sigma (v models)")
-    add("--inpaint", type=float, nargs=2, action="append", metavar=("START", "END"), help="seconds to make anew")
-    add("--inpaint-audio", metavar="FILE", help="the sound to repair; default: --init-audio")
+    add = p.add_argument_group("other sounds as a start, and long ones").add_argument
+    add("--init-audio", metavar="FILE", help="a sound to vary, or to edit in parts")
+    add("--strength", type=float, metavar="X", help="how much it is varied, 0 to 1: the share of noise in it")
+    add("--init-noise-level", type=float, metavar="X", help="the same as the model has it: 0 to 1, or sigma (v models)")
+    text = "make this part anew: seconds, m:ss, or bar:beat with --bpm; also START END; repeatable"
+    add("--inpaint", "--inpaint-range", action=Ranges, nargs="+", metavar="A-B", help=text)
+    add("--inpaint-start", action=Ranges, dest="inpaint", metavar="A", help="in place of A-B; repeatable")
+    add("--inpaint-end", action=Ranges, dest="inpaint", metavar="B")
+    add("--inpaint-audio", metavar="FILE", help="the sound to edit in parts, continue or loop; default: --init-audio")
+    add("--continue-to", type=float, metavar="S", help="go on where the sound ends, to this length")
+    add("--extend-by", type=float, metavar="S", help="go on for so many seconds")
+    text = "more seconds than the model makes at once, in windows that continue each other"
+    add("--long", action="store_true", default=None, help=text)
+
+
+class Ranges(argparse.Action):
+    """Parts of a sound: A-B, A B, or a start and an end by two flags."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        found = list(getattr(namespace, self.dest) or ())
+        words = values if isinstance(values, list) else [values]
+        if option_string == "--inpaint-start":
+            found.append((values, None))
+        elif option_string == "--inpaint-end":
+            if not found or found[-1][1] is not None:
+                parser.error("argument --inpaint-end: comes after its --inpaint-start")
+            found[-1] = (found[-1][0], values)
+        elif len(words) == 2 and not any(mark in word.lstrip("-") for word in words for mark in ("-", ",", "..")):
+            found.append(tuple(words))
+        else:
+            found += words
+        setattr(namespace, self.dest, found)
 
 
 def fine(p: argparse.ArgumentParser) -> None:

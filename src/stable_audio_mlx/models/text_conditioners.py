@@ -246,7 +246,10 @@ def weighed(x: mx.array, padding: mx.array, weights: mx.array | None) -> mx.arra
     x: (B, S, D), weights: (B, S).  At weight 0 a token is what the model reads where there is none, at 1 it is itself;
     the line between both goes on beyond 1.
     """
-    return x if weights is None else padding + weights.astype(x.dtype)[..., None] * (x - padding)
+    if weights is None:
+        return x
+    weights = weights.astype(x.dtype)[..., None]
+    return mx.where(weights == 1, x, padding + weights * (x - padding))
 
 
 def required(source: TextSource | None) -> TextSource:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 CROSSFADE_SECONDS = 0.01
+FAINT = 15.0  # dB
 
 Ranges = Sequence[tuple[float, float]]
 
@@ -45,6 +46,18 @@ def put_back(made: np.ndarray, source: np.ndarray, ranges: Ranges, rate: int) ->
         kept = end
     made[:, kept:] = silent_behind(source, kept, length)
     return made
+
+
+def faint(clip: np.ndarray, ranges: Ranges, rate: int) -> list[tuple[float, float, float]]:
+    """(start, end, dB) of the ranges of a clip (C, L) that are much quieter than half a second beside them."""
+    found = []
+    for start, end in joined(ranges, rate, clip.shape[1]):
+        beside = np.concatenate([clip[:, max(start - rate // 2, 0) : start], clip[:, end : end + rate // 2]], axis=1)
+        if beside.size:
+            inside, outside = (10 * np.log10(np.mean(np.square(x)) + 1e-10) for x in (clip[:, start:end], beside))
+            if inside < outside - FAINT:
+                found.append((start / rate, end / rate, float(outside - inside)))
+    return found
 
 
 def silent_behind(source: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -23,7 +23,8 @@ class Windows:
     """How windows lie: at most ``most`` frames (``whole``: always), ``context`` known ones beside what is made.
 
     The last ``tail`` frames of a window after which the sound goes on are not used: models make endings there.
-    Where there is a ``bar``, a window that continues begins with one, as music made from nothing does.
+    Where there is a ``bar``, a window that continues begins with one, as music made from nothing does.  Windows begin
+    at multiples of ``grid``, the latents that the codec takes together.
     """
 
     most: int
@@ -31,6 +32,7 @@ class Windows:
     tail: int
     whole: bool
     bar: float | None = None
+    grid: int = 1
 
     def over(self, keep: np.ndarray) -> list[Piece]:
         """keep: (T,) bool, True on known frames -> the windows in which all others are made, in order."""
@@ -46,14 +48,14 @@ class Windows:
     def _around(self, known: np.ndarray, first: int, behind: int) -> Piece | None:
         """One window for the whole gap and context on both sides, and for other gaps that fit into it."""
         total = len(known)
-        left, right = min(self.context, first), min(self.context, total - behind)
-        size = left + behind - first + right
-        if size > self.most or (right == 0 and left):
+        right = min(self.context, total - behind)
+        start = self._on_grid(max(first - self.context, 0))
+        size = behind + right - start
+        if size > self.most or (right == 0 and start):
             return None
-        start = first - left
         if self.whole:
             size = self.most
-            start = min(max(first - (size - (behind - first)) // 2, 0), max(total - size, 0))
+            start = self._on_grid(min(max(first - (size - (behind - first)) // 2, 0), max(total - size, 0)))
         while True:
             after = behind + int(np.argmax(np.append(~known[behind:], True)))
             end = after + int(np.argmax(np.append(known[after:], True)))
@@ -63,12 +65,15 @@ class Windows:
 
     def _from(self, total: int, first: int, behind: int) -> Piece:
         """A window that continues what stands before a gap, as far into it as it reaches."""
-        start = self._on_bar(max(first - self.context, 0), first)
+        start = self._on_grid(self._on_bar(max(first - self.context, 0), first))
         size = self.most if self.whole else min(self.most, behind - start)
         reached = start + size
         if reached < behind:
             return Piece(start, size, first, max(reached - self.tail, first + 1))
         return Piece(start, size, first, behind)
+
+    def _on_grid(self, start: int) -> int:
+        return start - start % self.grid
 
     def _on_bar(self, start: int, first: int) -> int:
         """The last bar line before ``start``, if much of the window is left for what is new."""
