@@ -68,3 +68,15 @@ def test_commands_of_the_lora_tutorial(tmp_path, monkeypatch, capsys):
         words = short(line) + (["--steps", "2"] if " generate " in line else [])
         assert main(words) == 0, f"{line}\n{capsys.readouterr().err}"
     assert len(list(tmp_path.glob("with_lora/*.wav"))) == 4
+
+
+def test_commands_of_the_page_of_autoencoders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    [config] = blocks(ROOT / "docs" / "training-autoencoders.md", "json")
+    (tmp_path / "model_config.json").write_text(config)
+    for path in ("sounds/a.wav", "other-sounds/b.wav", "drums.wav"):
+        audio.write(tmp_path / path, 0.1 * np.random.default_rng(0).standard_normal((2, 9000)), 44100)
+    for line in commands("training-autoencoders.md"):
+        assert main(short(line)) == 0, f"{line}\n{capsys.readouterr().err}"
+    assert (tmp_path / "runs/codec/codec.csv").is_file() and (tmp_path / "runs/tuned/model/manifest.json").is_file()
+    assert audio.read(tmp_path / "decoded.wav")[0].shape == (2, 4500)

@@ -37,11 +37,15 @@ def read(path: str | Path, seconds: float | None = None) -> Source:
     ``seconds``: no more than these of the beginning.
     """
     _, rate = probe(path)
+    return read_piece(path, 0, -1 if seconds is None else math.ceil(seconds * rate))
+
+
+def read_piece(path: str | Path, start: int, frames: int) -> Source:
+    """As ``read``, ``frames`` samples from sample ``start`` on, fewer where the file ends, all for -1."""
     import soundfile
 
-    frames = -1 if seconds is None else math.ceil(seconds * rate)
     try:
-        data, rate = soundfile.read(os.fsencode(path), frames=frames, dtype="float32", always_2d=True)
+        data, rate = soundfile.read(os.fsencode(path), frames, start, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise unreadable(path, error.error_string) from None
     return Source(check(data.T, rate, str(path)), rate, Path(path))

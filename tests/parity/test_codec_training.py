@@ -9,9 +9,13 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from stable_audio_mlx.config import build
+from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.training.codec.discriminators import DISCRIMINATORS, dac, oobleck
+from stable_audio_mlx.training.codec.objective import AutoencoderObjective, Plan
 from stable_audio_mlx.training.codec.stft_loss import MultiResolutionSTFTLoss, STFTLossConfig
 from stable_audio_mlx.training.codec.weighting import a_weighting_taps
+from stable_audio_mlx.training.config import AutoencoderTraining
+from stable_audio_mlx.weights import layout
 
 from . import codec_training_cases as cases
 
@@ -120,3 +124,98 @@ def test_discriminator(name, narrow):
     near(judged, wanted[0])
     flat = dict(tree_flatten(gradients))
     near_digests(f"discriminator|{name}|judged", {theirs[k]: torch_layout(np.array(v)) for k, v in flat.items()})
+
+
+# ---- whole steps
+
+
+class Sounds:
+    """One batch, for every step."""
+
+    rate, samples = cases.RATE, cases.LENGTH
+
+    def __init__(self, name: str):
+        channels = cases.STEPS[name][0]["io_channels"]
+        self.audio = cases.sound(f"step/{name}", (2, channels, cases.LENGTH)).swapaxes(1, 2)
+
+    def batch(self, places: range, seed: int) -> np.ndarray:
+        return self.audio
+
+
+class Network:
+    """An autoencoder and how PyTorch calls its parameters."""
+
+    def __init__(self, section: dict):
+        self.plain = Autoencoder.from_section(section, "model")
+
+    def key(self, name: str) -> str:
+        base, half = re.fullmatch(r"(.*?)((?<=weight)_[gv])?", name).groups()
+        return layout.original(self.plain, base) + (half or "")
+
+    def turn(self, name: str, array: np.ndarray, back: bool = False) -> np.ndarray:
+        """Between PyTorch's layout and ours."""
+        axes = layout.axes_of(layout.owner(self.plain, name)) if array.ndim == 3 and "weight" in name else None
+        return array if axes is None else array.transpose(np.argsort(axes) if back else axes)
+
+    def drawn(self, prefix: str, parameters: dict[str, mx.array], draw) -> list[tuple[str, mx.array]]:
+        out = []
+        for name, value in parameters.items():
+            shape = self.turn(name, np.zeros(value.shape), back=True).shape
+            if name.endswith("running_std"):
+                out.append((name, mx.array([0.9])))
+            else:
+                out.append((name, mx.array(self.turn(name, draw(prefix, self.key(name), shape)))))
+        return out
+
+
+def objective_of(name: str) -> AutoencoderObjective:
+    section, config, _ = cases.STEPS[name]
+    settings = build(AutoencoderTraining, {"learning_rate": 1e-4, "loss_configs": config}, "training")
+    return AutoencoderObjective(Autoencoder.from_section(section, "model"), section, settings, Sounds(name), Plan(2))
+
+
+@pytest.mark.parametrize("name", cases.STEPS)
+def test_step(name, narrow):
+    """Losses and gradients of one step of the autoencoder and of the discriminator, and what else the step changes."""
+    golden = {k.removeprefix(f"step|{name}|"): v for k, v in GOLDEN.items() if k.startswith(f"step|{name}|")}
+    objective, prefix = objective_of(name), f"{name}/{golden['salt']}"
+    model, network = objective.model, Network(cases.STEPS[name][0])
+    for draw, buffers in ((cases.weight, False), (cases.buffer, True)):
+        own = {k: v for k, v in tree_flatten(model.parameters()) if (k in objective.buffers) == buffers}
+        model.update(tree_unflatten(network.drawn(prefix, own, draw)))
+    noise = cases.step_noise(name)
+    assert list(objective.names) == [k for k in ("encoder", "decoder", "bottleneck0", "bottleneck1") if k in noise]
+    if "judged" in golden:
+        draw_discriminator(prefix, cases.STEPS[name][1]["discriminator"], objective)
+    given = [mx.array(noise[key]) for key in objective.names]
+    batch = (mx.array(Sounds(name).audio), mx.array(1.0), mx.array(1.0), *given, mx.array(1.0))
+    (_, losses), gradients = nn.value_and_grad(model, objective.loss)(model, *batch)
+    for key, wanted in zip(golden["names"], golden["losses"], strict=True):
+        near(losses[str(key)], wanted)
+    found = {network.key(k): network.turn(k, np.array(v), back=True) for k, v in tree_flatten(gradients)}
+    near_digests(f"step|{name}|autoencoder", found)
+    after = dict(tree_flatten(model.parameters()))
+    for key in objective.buffers:
+        near(after[key], golden[f"buffer|{network.key(key)}"])
+    if "judged" in golden:
+        judge = nn.value_and_grad(objective.discriminator, objective.discriminator_loss)
+        (value, _), gradients = judge(objective.discriminator, *batch)
+        near(value, golden["judged"])
+        names = discriminator_names(cases.STEPS[name][1]["discriminator"], objective)
+        found = {names[k]: torch_layout(np.array(v)) for k, v in tree_flatten(gradients)}
+        near_digests(f"step|{name}|discriminator", found)
+
+
+def discriminator_names(section: dict, objective: AutoencoderObjective) -> dict[str, str]:
+    periods = len(section["config"].get("periods", ()))
+    flat = tree_flatten(objective.discriminator.trainable_parameters())
+    return {ours: reference_name(section["type"], ours, periods) for ours, _ in flat}
+
+
+def draw_discriminator(prefix: str, section: dict, objective: AutoencoderObjective):
+    names = discriminator_names(section, objective)
+    drawn = [
+        (ours, mx.array(our_layout(cases.weight(f"{prefix}/against", names[ours], torch_layout(np.array(v)).shape))))
+        for ours, v in tree_flatten(objective.discriminator.trainable_parameters())
+    ]
+    objective.discriminator.update(tree_unflatten(drawn))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..training.job import Job
     from ..training.loop import Report
     from ..training.pre_encode import Outcome
+    from ..training.runner import Runner
 
 WINDOWS = 64  # of the model: more of one sound is not trained on
 EPILOG = """\
@@ -141,16 +142,25 @@ def work(arguments: argparse.Namespace, job: "Job") -> int:
     """Encode, train, say what came of it."""
     from ..training.job import Training
 
+    tell_notes()
+    encode(arguments, job)
+    return train(arguments, Training(job))
+
+
+def tell_notes() -> None:
+    """What a training logs goes to stderr."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("stable_audio_mlx").setLevel(logging.INFO)
-    encode(arguments, job)
-    training = Training(job)
+
+
+def train(arguments: argparse.Namespace, training: "Runner") -> int:
+    """Train, say what came of it."""
     try:
-        made = training.run(None if arguments.quiet else told(job.steps))
+        made = training.run(None if arguments.quiet else told(arguments.steps))
     except KeyboardInterrupt:
         note(f"saved at step {training.trainer.step}; the same command goes on from here")
         raise
-    if training.world.rank() == 0:
+    if training.first:
         show({"path": str(made), "steps": training.trainer.step}, made, arguments.json)
     return 0
 

@@ -89,9 +89,9 @@ class Autoencoder(nn.Module):
         """
         return self._latents(self.features(audio), noise)
 
-    def features(self, audio: mx.array) -> mx.array:
-        """audio: (B, L, C) -> what the bottleneck reads, (B, T, C')"""
-        return self.encoder(audio if self.pretransform is None else self.pretransform.encode(audio))
+    def features(self, audio: mx.array, **options: mx.array) -> mx.array:
+        """audio: (B, L, C) -> what the bottleneck reads, (B, T, C'); ``options``: an encoder's noise"""
+        return self.encoder(audio if self.pretransform is None else self.pretransform.encode(audio), **options)
 
     def decode(self, z: mx.array, noise: Noise = None) -> mx.array:
         """z: (B, T, latent_dim) -> (B, L, C)
@@ -99,6 +99,10 @@ class Autoencoder(nn.Module):
         ``noise``: what a bottleneck adds, or {"bottleneck": ..., "tokens": ...} for a decoder that takes some too.
         """
         h, options = self._hidden(z, noise)
+        return self.sound(h, **options)
+
+    def sound(self, h: mx.array, **options: mx.array) -> mx.array:
+        """h: (B, T, C'), what the bottleneck gives -> (B, L, C); ``options``: noise, where the decoder takes some"""
         y = self.decoder(h, **options)
         return self._clipped(y if self.pretransform is None else self.pretransform.decode(y))
 

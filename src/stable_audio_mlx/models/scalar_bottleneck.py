@@ -59,10 +59,14 @@ class FSQBottleneck(DiscreteBottleneck):
 
     def quantize(self, h: mx.array, noise: mx.array | None = None) -> tuple[mx.array, mx.array]:
         """h: (B, T, C) -> latents (B, T, C) and codes (B, n, T)"""
-        x = split_codebooks(self.quantizer.project_in(h), self.codebooks)
-        x = mx.round(mx.tanh(x + mx.arctanh(self._offset / self._half)) * self._half - self._offset)
+        x = mx.round(self.bounded(h))
         codes = self._grid.join(x + self._width)
         return self.quantizer.project_out((x / self._width).flatten(2)), codes.swapaxes(1, 2)
+
+    def bounded(self, h: mx.array) -> mx.array:
+        """h: (B, T, C) -> (B, T, n, C / n) on the grid's scale, before rounding"""
+        x = split_codebooks(self.quantizer.project_in(h), self.codebooks)
+        return mx.tanh(x + mx.arctanh(self._offset / self._half)) * self._half - self._offset
 
     def dequantize(self, codes: mx.array) -> mx.array:
         """codes: (B, n, T) -> (B, T, C)"""

@@ -51,7 +51,7 @@ class Opened:
     """A model to train: its ``source``, where its autoencoder comes from, and whether it has weights to begin with.
 
     ``name``: a known name or a folder, or a model_config.json alone (or its folder), which begins with random weights
-    and needs ``codec``, a model whose autoencoder is the one that the config describes.
+    and needs ``codec``, a model whose autoencoder is the one that the config describes, unless it ``is_codec`` itself.
     """
 
     def __init__(self, name: str | Path, codec: str | Path | None = None):
@@ -65,7 +65,8 @@ class Opened:
             self.source = ModelSource(path.parent.resolve().name, path.parent, config, {}, path)
             self.source.config_text = json.dumps(config, indent=1).encode()
         self.codec = open_model(codec) if codec is not None else None
-        if not self.has_weights and self.codec is None:
+        self.is_codec = self.source.config.get("model_type") == "autoencoder"
+        if not (self.has_weights or self.is_codec) and self.codec is None:
             raise OptionError(
                 f"{path}: has no weights, so its autoencoder must come from elsewhere; give --pretransform NAME|DIR"
             )

@@ -3,6 +3,7 @@
 Needs a source checkout of the package on PYTHONPATH before the installed one, and what the other golden files need.
 """
 
+import copy
 import sys
 import types
 from functools import partial
@@ -14,9 +15,8 @@ import torchaudio
 
 from tests.parity import codec_training_cases as cases
 
-from . import shim
+from .oracle import Tape
 
-shim.install()
 audiotools = sys.modules["audiotools"]
 
 
@@ -51,6 +51,7 @@ sys.modules["librosa"].filters = sys.modules["librosa.filters"] = filters
 
 import dac.model.discriminator as descript  # noqa: E402
 from stable_audio_tools.models import discriminators  # noqa: E402
+from stable_audio_tools.models.autoencoders import create_autoencoder_from_config  # noqa: E402
 
 
 def load(path: str):
@@ -164,8 +165,138 @@ def judgement(name: str, salt: int, dtype: torch.dtype) -> dict[str, np.ndarray]
     return out | gradients("judged", model) | {"losses": losses}
 
 
+# ---- whole steps
+
+
+def build(name: str, salt: int, dtype: torch.dtype) -> torch.nn.Module:
+    """The reference's autoencoder in training, every parameter and codebook drawn from its name."""
+    section = copy.deepcopy(cases.STEPS[name][0])
+    config = {"model_type": "autoencoder", "sample_rate": cases.RATE, "sample_size": cases.LENGTH, "model": section}
+    if section["encoder"]["type"] == "taae_v2":
+        from stable_audio_3 import factory
+        from stable_audio_3.models import transformer
+
+        transformer.flex_attention_available = False
+        model = factory.create_autoencoder_from_config(section, cases.RATE)
+        model.pretransform.enable_grad = True  # or its decoder would get no gradient
+    else:
+        model = create_autoencoder_from_config(config)
+    model = model.to(dtype).train()
+    known = dict(model.named_parameters())
+    for key, value in model.state_dict().items():
+        if key.endswith("running_std"):
+            value.copy_(torch.tensor(0.9))
+        elif key in known or "_codebook.embed" in key or key.endswith("cluster_size"):
+            draw = cases.weight if key in known else cases.buffer
+            value.copy_(torch.tensor(draw(f"{name}/{salt}", key, tuple(value.shape))))
+    return model
+
+
+def noises(name: str, dtype: torch.dtype) -> list[np.ndarray]:
+    """What ``randn`` and its like are to give, in the reference's order and layout."""
+    given = {key: value.astype(str(dtype).removeprefix("torch.")) for key, value in cases.step_noise(name).items()}
+    latents = [
+        given[key].swapaxes(1, 2) for key in ("bottleneck0", "bottleneck1") if given.get(key, np.zeros(0)).ndim == 3
+    ]
+    tokens = {key: given[key].reshape(-1, *given[key].shape[2:]) for key in ("encoder", "decoder") if key in given}
+    if name == "dac_wasserstein":
+        return [latents[0].swapaxes(1, 2).reshape(-1, latents[0].shape[1])]
+    if name == "dac_dithered_fsq":
+        return [given["bottleneck1"].reshape(2, -1, 2, 2)]
+    return [tokens[k] for k in ("encoder",) if k in tokens] + latents + [tokens[k] for k in ("decoder",) if k in tokens]
+
+
+class Draws(Tape):
+    """Also what else is drawn: depths of codebooks, who is left without rounding.  Nothing becomes float32."""
+
+    def __init__(self, name: str, dtype: torch.dtype):
+        super().__init__(*noises(name, dtype))
+        kept = cases.step_noise(name).get("bottleneck0") if "dithered" in name else np.zeros((0, 0))
+        self.kept = [torch.tensor(column).reshape(-1, 1, 1, 1) for column in kept.T]
+
+    def __enter__(self):
+        self.more = torch.randint, torch.bernoulli, torch.rand_like, torch.Tensor.float
+        torch.Tensor.float = lambda x: x
+        torch.randint = lambda *_, **__: torch.tensor(cases.DEPTH)
+        torch.bernoulli = lambda *_: self.kept.pop(0)
+        torch.rand_like = lambda x: self.next(x.shape) + 0.5
+        return super().__enter__()
+
+    def __exit__(self, *arguments):
+        torch.randint, torch.bernoulli, torch.rand_like, torch.Tensor.float = self.more
+        super().__exit__(*arguments)
+
+
+def step(name: str, salt: int, dtype: torch.dtype) -> dict[str, np.ndarray]:
+    """Losses and gradients of one step of the autoencoder and one of the discriminator, and changed buffers."""
+    torch.set_default_dtype(dtype)
+    section, config, _ = cases.STEPS[name]
+    model = build(name, salt, dtype)
+    channels = section["io_channels"]
+    audio = torch.tensor(cases.sound(f"step/{name}", (2, channels, cases.LENGTH)), dtype=dtype)
+    with Draws(name, dtype) as tape:
+        latents, info = model.encode(audio, return_info=True)
+        made = model.decode(latents)
+        assert not tape.noises, "not all noise was used"
+    found = reconstruction(audio, made, config, dtype)
+    weights = config.get("bottleneck", {}).get("weights", {})
+    own = {"kl": weights.get("kl", 1e-6), "quantizer_loss": 1.0, "vq/codebook_loss": 1.0, "vq/commitment_loss": 0.25}
+    own |= {"mmd": weights.get("mmd", 100), "softnorm_loss": weights.get("softnorm", 0)}
+    found |= {cases.LOSS_NAMES.get(key, key): w * info[key] for key, w in own.items() if key in info}
+    out, judged = {}, None
+    if "discriminator" in config:
+        kind, options = config["discriminator"]["type"], config["discriminator"]["config"]
+        against = KINDS[kind](options).to(dtype)
+        for key, value in against.named_parameters():
+            value.data = torch.tensor(cases.weight(f"{name}/{salt}/against", key, tuple(value.shape)), dtype=dtype)
+        judged, adversarial, distance = against.loss(reals=audio, fakes=made)
+        found |= {"loss_adv": 0.1 * adversarial, "feature_matching_loss": 5.0 * distance}
+    sum(found.values()).backward(retain_graph=True)
+    out |= gradients("autoencoder", model)
+    out["losses"] = np.array([float(v) for v in found.values()])
+    out["names"] = np.array(list(found))
+    if judged is not None:
+        against.zero_grad()
+        judged.backward()
+        out |= gradients("discriminator", against) | {"judged": judged.detach().numpy()}
+    state = {k: v for k, v in model.state_dict().items() if "_codebook.embed" in k or "cluster_size" in k}
+    state |= {k: v for k, v in model.state_dict().items() if k.endswith("running_std")}
+    return out | {f"buffer|{key}": value.numpy() for key, value in state.items()}
+
+
+def reconstruction(audio: torch.Tensor, made: torch.Tensor, config: dict, dtype: torch.dtype) -> dict:
+    options, weight = config["spectral"]["config"], config["spectral"]["weights"]["mrstft"]
+    one = auraloss.MultiResolutionSTFTLoss(sample_rate=cases.RATE, **options)
+    for part in one.stft_losses:
+        part.window = torch.hann_window(part.win_length, dtype=dtype)
+    if audio.shape[1] == 2:
+        sums = [(s[:, :1] + s[:, 1:], s[:, :1] - s[:, 1:]) for s in (audio, made)]
+        found = {"mrstft_loss": weight * sum(one(x, y) for x, y in zip(*sums, strict=True)) / 2}
+        for i, side in enumerate(("left", "right")):
+            found[f"stft_loss_{side}"] = weight / 2 * one(audio[:, i : i + 1], made[:, i : i + 1])
+    else:
+        found = {"mrstft_loss": weight * one(audio, made)}
+    time = config["time"]["weights"]
+    if time.get("l1"):
+        found["l1_time_loss"] = time["l1"] * (audio - made).abs().mean()
+    if time.get("l2"):
+        found["l2_time_loss"] = time["l2"] * (audio - made).square().mean()
+    return found
+
+
+def steps() -> dict[str, np.ndarray]:
+    out = {}
+    for name in cases.STEPS:
+        found = [[step(name, salt, dtype) for dtype in (torch.float64, torch.float32)] for salt in range(6)]
+        salt = int(np.argmin([rounding(*pair) for pair in found]))
+        print(f"{name}: draw {salt}, rounding {rounding(*found[salt]):.1e}")
+        out |= {f"step|{name}|{key}": value for key, value in found[salt][0].items()}
+        out[f"step|{name}|salt"] = np.array(salt)
+    return out
+
+
 def main() -> None:
-    arrays = stft_losses() | judgements()
+    arrays = stft_losses() | judgements() | steps()
     single = {k: v.astype(np.float32) if k.endswith("|gradient") else v for k, v in arrays.items()}
     np.savez_compressed(cases.GOLDEN, **single)
     print(f"{cases.GOLDEN.name}: {cases.GOLDEN.stat().st_size} bytes")
