@@ -70,41 +70,36 @@ class MultiResolutionSTFTLoss:
     def __call__(self, target: mx.array, estimate: mx.array) -> mx.array:
         """target, estimate: (B, L, C) -> (V,): for stereo sum, difference, left and right, else one for all rows"""
         x, y = self._rows(target), self._rows(estimate)
-        distances = [
-            self._distance(self._magnitudes(i, x), self._magnitudes(i, y)) for i in range(len(self._transforms))
-        ]
-        return mx.stack(distances).mean(axis=0)
+        totals = []
+        for i in range(len(self._transforms)):
+            pairs = zip(self._magnitudes(i, x), self._magnitudes(i, y), strict=True)
+            totals.append(mx.stack([self._distance(*pair) for pair in pairs]))
+        return mx.stack(totals).mean(axis=0)
 
-    def _rows(self, x: mx.array) -> mx.array:
-        """x: (B, L, C) -> (C * B, L), filtered; a stereo file's left channels first"""
+    def _rows(self, x: mx.array) -> list[mx.array]:
+        """x: (B, L, C) -> left and right (B, L) of stereo, else one (B * C, L); filtered"""
         rows = x.transpose(2, 0, 1).reshape(-1, x.shape[1])
         rows = rows if self._filter is None else self._filter(rows)
-        return rows.reshape(x.shape[2], -1, x.shape[1])
+        return mx.split(rows, 2) if x.shape[2] == 2 else [rows]
 
-    def _magnitudes(self, i: int, x: mx.array) -> mx.array:
-        """x: (C, B, L) -> (V, R, F, K)"""
+    def _magnitudes(self, i: int, rows: list[mx.array]) -> list[mx.array]:
+        """rows: (R, L) each -> magnitudes (R, F, K) of each, before them for stereo those of sum and difference"""
         transform = self._transforms[i]
-        parts = transform(mirror(x.flatten(0, 1), transform.size // 2, transform.size // 2))
-        if len(x) == 2:
-            parts = tuple(views(part) for part in parts)
-        real, imag = (part if part.ndim == 4 else part[None] for part in parts)
-        magnitudes = mx.sqrt(mx.maximum(real.square() + imag.square(), LEAST_POWER))
-        return magnitudes if self._bands[i] is None else magnitudes @ self._bands[i]
+        spectra = [transform(mirror(r, transform.size // 2, transform.size // 2)) for r in rows]
+        if len(spectra) == 2:
+            left, right = spectra
+            spectra = [tuple(map(mx.add, left, right)), tuple(map(mx.subtract, left, right)), left, right]
+        magnitudes = [mx.sqrt(mx.maximum(re.square() + im.square(), LEAST_POWER)) for re, im in spectra]
+        return magnitudes if self._bands[i] is None else [m @ self._bands[i] for m in magnitudes]
 
     def _distance(self, x: mx.array, y: mx.array) -> mx.array:
-        """x, y: (V, R, F, K) -> (V,)"""
-        total, cfg = mx.zeros(len(x)), self.cfg
+        """x, y: (R, F, K) -> scalar"""
+        total, cfg = mx.zeros(()), self.cfg
         if cfg.w_sc:
-            error = mx.sqrt(mx.maximum((y - x).square().sum(axis=(2, 3)), NOTHING))
-            total = total + cfg.w_sc * (error / mx.sqrt(y.square().sum(axis=(2, 3)))).mean(axis=1)
+            error = mx.sqrt(mx.maximum((y - x).square().sum(axis=(1, 2)), NOTHING))
+            total = total + cfg.w_sc * (error / mx.sqrt(y.square().sum(axis=(1, 2)))).mean()
         if cfg.w_log_mag:
-            total = total + cfg.w_log_mag * mx.abs(mx.log(x / y)).mean(axis=(1, 2, 3))
+            total = total + cfg.w_log_mag * mx.abs(mx.log(x / y)).mean()
         if cfg.w_lin_mag:
-            total = total + cfg.w_lin_mag * mx.abs(x - y).mean(axis=(1, 2, 3))
+            total = total + cfg.w_lin_mag * mx.abs(x - y).mean()
         return total
-
-
-def views(part: mx.array) -> mx.array:
-    """Left and right to sum, difference, left, right.  part: (2 R, F, K) -> (4, R, F, K)"""
-    left, right = mx.split(part, 2)
-    return mx.stack([left + right, left - right, left, right])
