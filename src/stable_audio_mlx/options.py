@@ -4,7 +4,7 @@ Only the standard library is imported here, since this module is read before the
 """
 
 import numbers
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -244,9 +244,14 @@ def seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
     """One seed per clip; one given seed counts on, none (or -1) is drawn."""
     given = as_list(seed)
     if len(given) == batch and batch > 1:
-        return [secrets.randbelow(2**32) if s == -1 else s for s in given]
-    first = secrets.randbelow(2**32) if not given or given[0] == -1 else given[0]
+        return [drawn_seed() if s == -1 else s for s in given]
+    first = drawn_seed() if not given or given[0] == -1 else given[0]
     return [first + k for k in range(batch)]
+
+
+def drawn_seed() -> int:
+    """32 bits that nobody can foresee; ``secrets`` would say so too, but takes a tenth of the time that --help has."""
+    return int.from_bytes(os.urandom(4), "big")
 
 
 def spread(value: Any, batch: int) -> list:

@@ -1,13 +1,12 @@
 """Work shared out among the processes that ``mlx.launch`` starts."""
 
 import os
-import random
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import StableAudioError
+from .options import drawn_seed
 
 # What the backends of mlx.launch, or mpirun, tell each process they start.
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -41,8 +40,10 @@ class Team:
     def drawer(self) -> Callable[[], int]:
         """Draws 32-bit numbers that nobody can foresee, the same ones in every process."""
         if self.size == 1:
-            return lambda: secrets.randbelow(2**32)
-        common = random.Random(self.together(secrets.randbelow(2**31)))
+            return drawn_seed
+        import random
+
+        common = random.Random(self.together(drawn_seed() >> 1))
         return lambda: common.getrandbits(32)
 
 

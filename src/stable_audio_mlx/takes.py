@@ -4,7 +4,6 @@ Only the standard library is imported here, as in ``options``.
 """
 
 import difflib
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from . import names
 from .errors import OptionError
-from .options import FinishOptions, GenerateOptions, as_list
+from .options import FinishOptions, GenerateOptions, as_list, drawn_seed
 
 # What people type elsewhere -> what it is called here.
 ALIASES = {
@@ -141,7 +140,7 @@ def counted_seeds(
     chosen = chosen or [draw() if draw else None]
     if variations is None:
         return chosen
-    first = secrets.randbelow(2**32) if chosen[0] is None or chosen[0] == -1 else chosen[0]
+    first = drawn_seed() if chosen[0] is None or chosen[0] == -1 else chosen[0]
     return [first + k for k in range(variations)]
 
 

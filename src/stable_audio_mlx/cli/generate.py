@@ -3,6 +3,8 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError, StableAudioError
@@ -134,11 +136,15 @@ class Session:
             a = self.arguments
             self._pipeline = None
             keep = True if a.keep_models else None if len(self.groups) > 1 else False
-            opened = StableAudioPipeline.from_pretrained(model or default_model(), a.dtype, keep, a.low_memory)
+            opened = StableAudioPipeline.from_pretrained(model or self.default, a.dtype, keep, a.low_memory)
             self._pipeline = model, opened
             if self._pipeline[1].facts.takes_text and a.prompt is None and not a.prompt_file:
                 raise OptionError('--prompt is missing; try --prompt "warm arpeggio, 120 BPM"')
         return self._pipeline[1]
+
+    @cached_property
+    def default(self) -> Path:
+        return default_model()
 
 
 def play(sound: "Sound") -> None:

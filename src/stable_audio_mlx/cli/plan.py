@@ -109,7 +109,8 @@ def lines_of(arguments: argparse.Namespace) -> Iterator[Line]:
         return
     lines = list(read_prompts(arguments.prompt_file))
     if not lines:
-        raise OptionError(f"{arguments.prompt_file}: has no prompts")
+        name = "standard input" if arguments.prompt_file == "-" else arguments.prompt_file
+        raise OptionError(f"{name}: has no prompts")
     yield from lines
 
 
