@@ -12,7 +12,7 @@ from stable_audio_mlx.data.latent_set import LatentSet
 from stable_audio_mlx.errors import ConfigError, OptionError
 from stable_audio_mlx.lora.adapter import KINDS
 from stable_audio_mlx.lora.files import read_lora
-from stable_audio_mlx.training.adapters import LoraSettings
+from stable_audio_mlx.training.adapters import LoraSettings, choice
 from stable_audio_mlx.training.coupling import coupled
 from stable_audio_mlx.training.job import Job, Training
 from stable_audio_mlx.training.masks import MaskSettings, extended, inpaint_mask
@@ -246,6 +246,14 @@ def test_a_lora_learns_and_its_file_is_what_was_learned(models, latents, tmp_pat
     np.testing.assert_allclose(found, learned, atol=2e-3 * np.abs(learned).max())
     facts = read_lora(path).extra
     assert facts["base_model"] == model and facts["exclude"] == ["preprocess_conv", "postprocess_conv"]
+
+
+def test_the_header_names_layers_where_the_reference_reads_patterns_differently():
+    layers = ["model.transformer.layers.1.ff.ff.2"]
+    plain = choice(layers, LoraSettings(include=("transformer.layers",), exclude=("seconds_total",)))
+    assert plain == {"include": ["transformer.layers"], "exclude": ["seconds_total"]}
+    assert choice(layers, LoraSettings(include=("layers[1-3]",))) == {"include": layers, "exclude": None}
+    assert choice(layers, LoraSettings()) == {"include": None, "exclude": None}
 
 
 def test_a_base_of_half_precision_under_a_lora(models, latents, tmp_path):

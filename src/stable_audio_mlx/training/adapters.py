@@ -1,7 +1,7 @@
 """LoRAs in training: layers whose weight is the frozen base's, changed by what is learned."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,13 +166,21 @@ def as_adapter(layers: Mapping[str, AdaptedLayer], settings: LoraSettings, extra
         name: Layer({key: value.astype(mx.float16) for key, value in layer.learned.items()}, settings.scale)
         for name, layer in layers.items()
     }
-    own = {
-        "dropout": settings.dropout,
-        "include": list(settings.include) or None,
-        "exclude": list(settings.exclude) or None,
-    }
+    own = {"dropout": settings.dropout, **choice(layers, settings)}
     alpha = settings.scale * settings.rank
     return Adapter(Path("training"), "native", settings.type, found, settings.rank, alpha, {**own, **extra})
+
+
+def choice(layers: Iterable[str], settings: LoraSettings) -> dict[str, list[str] | None]:
+    """include and exclude as Stable Audio 3's loader has to read them to find these very layers.
+
+    It looks for plain substrings, and its brackets do not mean what its documentation promises; where ours would be
+    read differently there, the layers stand by their names.
+    """
+    patterns = [*settings.include, *settings.exclude]
+    if any("[" in pattern or pattern.startswith(".") for pattern in patterns):
+        return {"include": list(layers), "exclude": None}
+    return {"include": list(settings.include) or None, "exclude": list(settings.exclude) or None}
 
 
 def take_over(layers: Mapping[str, AdaptedLayer], adapter: Adapter, settings: LoraSettings) -> None:
