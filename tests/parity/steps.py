@@ -1,7 +1,5 @@
 """Training steps whose loss and gradients are golden: small models, and what is drawn of a step, for both sides."""
 
-import math
-
 import numpy as np
 
 from .case import Case, generator
@@ -10,6 +8,7 @@ BATCH, LENGTH, CHANNELS, WIDTH = 3, 10, 4, 24
 RANK, ALPHA = 2, 3
 KINDS = [base + end for end in ("", "-xs") for base in ("lora", "dora-rows", "dora-cols", "bora")]
 PROJECTIONS = 4
+CONDITIONS = ("seconds_start", "seconds_total")
 
 
 def cases() -> list[Case]:
@@ -40,13 +39,13 @@ def case(name, objective, transformer, training, cond=WIDTH, inpaint=False) -> C
     diffusion = {
         "type": "dit",
         "diffusion_objective": objective,
-        "cross_attention_cond_ids": ["seconds_total"],
+        "cross_attention_cond_ids": ["seconds_start", "seconds_total"],  # differences of one token are 0
         "global_cond_ids": ["seconds_total"],
         "config": config | transformer,
     }
     if inpaint:
         diffusion |= {"local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input"], "mask_padding_attention": True}
-    conditioning = {"cond_dim": cond, "configs": [{"id": "seconds_total", "type": "number", "config": number}]}
+    conditioning = {"cond_dim": cond, "configs": [{"id": i, "type": "number", "config": number} for i in CONDITIONS]}
     return Case(
         name,
         {
@@ -58,7 +57,7 @@ def case(name, objective, transformer, training, cond=WIDTH, inpaint=False) -> C
             "training": {"learning_rate": 1e-4, **training},
         },
         [],
-        faded=["to_timestep_embed.0.weight", "seconds_total.embedder.embedding.1.weight"] if inpaint else [],
+        faded=["to_timestep_embed.0.weight", "embedder.embedding.1.weight"] if inpaint else [],
     )
 
 
@@ -84,15 +83,17 @@ def draws(case: Case) -> dict:
         "sounding": np.arange(LENGTH) < np.array(valid)[:, None],
         "keep": keep,
         "heard": np.array([1, 0, 1], np.float32),
-        "seconds": [47.0, 8.0, 200.0],
+        "metadata": [{"seconds_start": start, "seconds_total": total} for start, total in ((0, 47), (3, 8), (90, 200))],
     }
 
 
 def digest(case: Case, key: str, gradient: np.ndarray) -> np.ndarray:
-    """Norm of a gradient and some projections on random directions of length 1, float32."""
+    """Norm of a gradient and some random projections of it, float32.
+
+    Directions are normal: the mean square of the projections of a difference is, on average, its squared norm.
+    """
     flat = gradient.astype(np.float64).ravel()
     directions = generator(f"{case.name}/{key}").standard_normal((PROJECTIONS, flat.size))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True) / math.sqrt(flat.size)
     return np.array([np.linalg.norm(flat), *(directions @ flat)], np.float32)
 
 

@@ -55,7 +55,7 @@ def loss(case: Case, model: torch.nn.Module) -> torch.Tensor:
     given = steps.draws(case)
     z, noise, t = (torch.tensor(given[k]) for k in ("z", "noise", "t"))
     sounding, keep, heard = (torch.tensor(given[k]) for k in ("sounding", "keep", "heard"))
-    metadata = [{"seconds_total": s} for s in given["seconds"]]
+    metadata = given["metadata"]
     a, s = (torch.cos(t * np.pi / 2), torch.sin(t * np.pi / 2)) if steps.objective(case) == "v" else (1 - t, t)
     a, s = a[:, None, None], s[:, None, None]
     x, wanted = a * z + s * noise, (noise * a - z * s if steps.objective(case) == "v" else noise - z)
