@@ -307,6 +307,17 @@ def test_a_config_alone_begins_with_random_weights(models, latents, tmp_path):
     StableAudioPipeline.from_pretrained(training.run()).generate(seconds=2, seed=0, steps=1)
 
 
+def test_dropout_is_the_same_where_a_block_is_computed_twice(models, latents, tmp_path):
+    runs = []
+    for recompute in (False, True):
+        settings = LoraSettings(rank=2, dropout=0.5)
+        options = {"lora": settings, "lr": 1e-2, "recompute": recompute}
+        training = Training(job(models, latents, tmp_path / str(recompute), **options))
+        training.trainer.run()
+        runs.append(np.concatenate([np.array(v).ravel() for n in training.layers.values() for v in n.learned.values()]))
+    np.testing.assert_allclose(*runs, atol=1e-5)
+
+
 def test_parts_and_recomputation_change_nothing(models, latents, tmp_path):
     runs = {}
     for name, options in {"plain": {}, "parts": {"accumulate": 2}, "recompute": {"recompute": True}}.items():

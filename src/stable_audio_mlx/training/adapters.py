@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -61,6 +62,7 @@ class AdaptedLayer(nn.Module):
         super().__init__()
         self.base = base
         self._turn, self._settings, self._kind = turn, settings, KINDS[settings.type]
+        self._drawn = SimpleNamespace(kept=None)  # no state of the module: drawn anew before it is used
         matrix = np.array(self.matrix())
         rows, columns = matrix.shape
         if self._kind.needs_bases:
@@ -101,12 +103,16 @@ class AdaptedLayer(nn.Module):
             out = out.reshape(shape).transpose(tuple(np.argsort(self._turn).tolist()))
         return out.astype(self.base.weight.dtype)
 
+    def drop(self) -> None:
+        """Draw which columns of lora_A are left out in what follows: apart from it, as that may be computed twice."""
+        if self._settings.dropout and "lora_A" in self:
+            keep = 1 - self._settings.dropout
+            self._drawn.kept = mx.random.bernoulli(keep, (1, self.lora_A.shape[1])) / keep
+
     def __call__(self, x: mx.array) -> mx.array:
         learned = self.learned
-        if self._settings.dropout and "lora_A" in learned:
-            keep = 1 - self._settings.dropout
-            mask = mx.random.bernoulli(keep, (1, learned["lora_A"].shape[1]))
-            learned["lora_A"] = learned["lora_A"] * (mask / keep)
+        if self._drawn.kept is not None:
+            learned["lora_A"] = learned["lora_A"] * self._drawn.kept
         return self._run()(learned, x)
 
     def _run(self) -> Callable[[dict[str, mx.array], mx.array], mx.array]:

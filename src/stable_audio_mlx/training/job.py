@@ -83,9 +83,8 @@ class Training(Runner):
         built.dit.recompute = job.recompute
         size = job.batch_size * self.world.size()
         plan = Plan(size, self._frames(), job.seed, self.world.rank(), self.world.size())
-        objective = DiffusionObjective(
-            Denoiser(built.dit, built.conditioner), built, self.settings, self.latents, plan, self._text()
-        )
+        model, adapters = Denoiser(built.dit, built.conditioner), [*(self.layers or {}).values()]
+        objective = DiffusionObjective(model, built, self.settings, self.latents, plan, self._text(), adapters)
         average = ema_keep if self.settings.use_ema and job.lora is None else None
         loop = Loop(job.steps, job.checkpoint_every, job.log_every, job.accumulate, job.seed, average)
         group = training_group(self.settings, "diffusion")

@@ -20,6 +20,7 @@ from ..models.dit import DiT
 from ..models.factory import INPAINT_IDS, AudioModel
 from ..models.text_conditioners import TextSource
 from ..run import by_name
+from .adapters import AdaptedLayer
 from .config import DiffusionTraining
 from .coupling import coupled
 from .loop import Losses
@@ -72,8 +73,8 @@ def target(objective: str, latents: mx.array, noise: mx.array, t: mx.array) -> t
 class DiffusionObjective:
     """Trains ``model`` (a Denoiser) of what ``built`` describes on ``latents``.
 
-    ``text``: the frozen encoder behind the text conditioners.  Raises ConfigError for a model that cannot be trained
-    on what it would be given.
+    ``text``: the frozen encoder behind the text conditioners; ``adapters``: the layers of a LoRA.  Raises ConfigError
+    for a model that cannot be trained on what it would be given.
     """
 
     def __init__(
@@ -84,10 +85,11 @@ class DiffusionObjective:
         latents: LatentSet,
         plan: Plan,
         text: TextSource | None = None,
+        adapters: Sequence[AdaptedLayer] = (),
     ):
         self.model, self.built, self.settings, self.latents, self.plan = model, built, settings, latents, plan
         self.objective = str(built.objective)
-        self._text = text
+        self._text, self._adapters = text, adapters
         self._times = timestep_sampler(settings.timestep_sampler, settings.timestep_sampler_options)
         self._inpaints = bool(set(INPAINT_IDS) & {*built.local_ids, *built.input_concat_ids})
         self._masks = settings.inpainting.mask_kwargs if settings.inpainting else MaskSettings()
@@ -187,6 +189,8 @@ class DiffusionObjective:
     def loss(self, model: Denoiser, *batch: mx.array) -> Losses:
         """Weighted mean square error of the network's answer (velocity, or v)."""
         z, noise, t, weight, sounding, keep, heard, *arrays = batch
+        for layer in self._adapters:
+            layer.drop()
         x, wanted = target(self.objective, z, noise, t)
         conditioning = self._conditioning(model, z, keep, heard, arrays)
         dit = model.dit
