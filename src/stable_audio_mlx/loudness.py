@@ -43,13 +43,12 @@ class Levels:
 
     def facts(self) -> dict[str, float | None]:
         """By name, for JSON, which knows no infinity: None for digital silence."""
-        return {
-            name: value if value is not None and math.isfinite(value) else None for name, value in vars(self).items()
-        }
+        return {name: None if value in (None, -math.inf) else value for name, value in vars(self).items()}
 
     def turned(self, gain: float) -> "Levels":
         """Of the same sound by ``gain`` dB."""
-        return Levels(self.lufs and self.lufs + gain, self.peak_dbfs + gain, self.true_peak_dbtp + gain)
+        lufs = None if self.lufs is None else self.lufs + gain
+        return Levels(lufs, self.peak_dbfs + gain, self.true_peak_dbtp + gain)
 
 
 def measure(audio: np.ndarray, rate: int) -> Levels:
