@@ -7,7 +7,9 @@ from .loudness import from_db, integrated, to_db
 
 SILENCE = from_db(-60)  # below the peak
 EDGE = 0.005  # seconds that trimming leaves on both sides of what is heard
-PASSES = 3  # of loudness after limiting, which takes some of it
+PASSES = 6  # of loudness after limiting, which takes some of it
+CLOSE = 0.02  # LU
+LEAST = 0.2  # LU for each dB of gain; with less there is more to lose than to win
 
 
 def heard(audio: np.ndarray, rate: int) -> tuple[int, int]:
@@ -44,14 +46,19 @@ def levelled(
     out, deepest = limit(turned(audio, gain), rate, ceiling)
     if target is None or target[0] != "lufs" or not deepest:
         return out, gain, deepest
-    best, found = target[1] - integrated(out, rate), (out, gain, deepest)
+    found, reached = (out, gain, deepest), integrated(out, rate)
+    step = target[1] - reached
     for _ in range(PASSES):
-        gain += target[1] - integrated(out, rate)
-        out, deepest = limit(turned(audio, gain), rate, ceiling)
-        rest = target[1] - integrated(out, rate)
-        if abs(rest) >= abs(best):  # what is all peaks only gets softer
+        if abs(target[1] - reached) < CLOSE:
             break
-        best, found = rest, (out, gain, deepest)
+        gain += step
+        out, deepest = limit(turned(audio, gain), rate, ceiling)
+        now = integrated(out, rate)
+        gained = (abs(target[1] - reached) - abs(target[1] - now)) / abs(step)
+        if gained < LEAST:  # what is all peaks only gets duller
+            break
+        step, reached = (target[1] - now) / min(gained, 1), now
+        found = out, gain, deepest
     return found
 
 

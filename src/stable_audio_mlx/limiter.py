@@ -5,6 +5,7 @@ import numpy as np
 from .loudness import from_db, oversampled_peaks, true_peak
 
 LOOK_AHEAD = 0.005  # seconds over which the gain falls
+HOLD = 0.025  # seconds for which it stays: from one peak to the next of a tone of 20 Hz, which so is not bent
 RELEASE = 60.0  # dB per second by which it rises again
 PASSES = 4
 MARGIN = 1e-3  # dB below the ceiling, so that neither float32 nor the dither of 16 bits goes over it
@@ -35,8 +36,10 @@ def attenuation(needed: np.ndarray, rate: int) -> np.ndarray:
 
     The mean over a window of maxima over that window holds each maximum where it is; the window is a triangle.
     """
+    hold = round(HOLD * rate)
+    held = sliding_maximum(np.pad(needed, (hold, 0)), hold + 1)
     slope = RELEASE / rate * np.arange(len(needed))
-    released = np.maximum.accumulate(needed + slope) - slope
+    released = np.maximum.accumulate(held + slope) - slope
     half = max(round(LOOK_AHEAD * rate / 2), 1)
     # What lies between a sample and the next one belongs to both.
     ahead = sliding_maximum(np.pad(released, (2 * half, 2 * half - 1), mode="edge"), 2 * half + 1)

@@ -133,6 +133,16 @@ def test_a_limiter_acts_only_around_peaks():
     assert np.diff(ratio[np.abs(sound[0, 47000:48000]) > 0.01]).max() < 1e-6  # falls smoothly, without a step up
 
 
+@pytest.mark.parametrize("hz", [25, 50, 441])
+def test_a_steady_tone_is_only_turned_down(hz):
+    """Its harmonics stay 80 dB below it: the gain does not follow the wave."""
+    limited, _ = limit(sine(0, 3, 44100, hz, channels=1) * 2, 44100, -1.0)
+    part = limited[0, 44100:88200].astype(np.float64)  # a second: whole periods
+    spectrum = np.abs(np.fft.rfft(part)) ** 2
+    assert spectrum.argmax() == hz
+    assert 10 * math.log10((spectrum.sum() - spectrum[hz]) / spectrum[hz]) < -80
+
+
 def test_the_curve_covers_what_is_needed():
     needed = np.where(np.random.default_rng(0).random(5000) > 0.99, 6.0, 0.0)
     curve = attenuation(needed, 44100)
