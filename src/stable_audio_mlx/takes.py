@@ -83,7 +83,8 @@ def kinds() -> dict[str, str]:
 
 def simple_options() -> list[str]:
     """Options that can be part of a name."""
-    return [key for key, kind in kinds().items() if kind != key and key not in ("name", "model", "variations", *SOUNDS)]
+    named = ("name", "model", "variations")
+    return [key for key, kind in kinds().items() if (kind != key or key == "loop") and key not in named]
 
 
 def take_from_mapping(mapping: Mapping[str, Any], base: Take | None = None, folder: str | Path = "") -> Take:

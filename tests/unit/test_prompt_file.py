@@ -33,12 +33,13 @@ def test_json_lines(tmp_path):
 
 def test_csv(tmp_path):
     text = (
-        "prompt,duration,seed,Steps,lora,inpaint,init_audio,conditions,cfg_interval\n"
-        '"rain, heavy",2.5,1 2,4,a:0.5;b,1-2;3-3.5,c.wav,bpm=3,0.1 0.9\n'
+        "prompt,duration,seed,Steps,lora,inpaint,init_audio,conditions,cfg_interval,loop,mono\n"
+        '"rain, heavy",2.5,1 2,4,a:0.5;b,1-2;3:1-4:1,c.wav,bpm=3,0.1 0.9,crossfade,no\n'
         "\n"
-        '"two\nlines",,,,,,,,\n'
-        "x,ten,,,,,,,\n"
-        "a,1,2,3,4,5,6,7,8,9\n"
+        '"two\nlines",,,,,,,,,yes,\n'
+        "x,ten,,,,,,,,,\n"
+        "a,1,2,3,4,5,6,7,8,9,10,11\n"
+        "b,,,,,,,,,,perhaps\n"
     )
     first, second, *wrong = lines(tmp_path, "a.csv", text)
     assert first == (
@@ -49,16 +50,19 @@ def test_csv(tmp_path):
             "seed": [1, 2],
             "Steps": 4,
             "lora": ["a:0.5", "b"],
-            "inpaint": ["1-2", "3-3.5"],
+            "inpaint": ["1-2", "3:1-4:1"],
             "init_audio": "c.wav",
             "conditions": ["bpm=3"],
             "cfg_interval": [0.1, 0.9],
+            "loop": "crossfade",
+            "mono": False,
         },
     )
-    assert second == ("4", {"prompt": "two\nlines"})
+    assert second == ("4", {"prompt": "two\nlines", "loop": True})
     assert [(n, str(e)) for n, e in wrong] == [
         ("6", "duration: 'ten' cannot be read as a number"),
-        ("7", "10 cells under 9 columns; a text with a comma needs quotes"),
+        ("7", "12 cells under 11 columns; a text with a comma needs quotes"),
+        ("8", "mono: 'perhaps' cannot be read as yes or no"),
     ]
 
 
