@@ -144,7 +144,7 @@ def test_python_examples_run(doc, workshop):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("doc", ["autoencoders.md", "files.md", "lora.md", "pre-encoding.md", "takes.md"])
+@pytest.mark.parametrize("doc", ["autoencoders.md", "editing.md", "files.md", "lora.md", "pre-encoding.md", "takes.md"])
 def test_commands_run(doc, workshop, monkeypatch, capsys):
     monkeypatch.chdir(workshop)
     monkeypatch.setenv("STABLE_AUDIO_MLX_HOME", str(workshop / "models"))
@@ -153,8 +153,8 @@ def test_commands_run(doc, workshop, monkeypatch, capsys):
             (workshop / f"prompts.{kind}").write_text(shown)
     for block in blocks(ROOT / "docs" / doc, "sh"):
         for line in block.splitlines():
-            if doc == "files.md":
-                line = line.replace("python generate.py", "stable-audio-mlx generate --model tiny")
+            if doc in ("editing.md", "files.md"):
+                line = line.replace("python generate.py", "stable-audio-mlx generate --model tiny --steps 3")
             if line.startswith("stable-audio-mlx"):
                 words = [sorted(glob.glob(word)) if "*" in word else [word] for word in shlex.split(line)[1:]]
                 assert main([*itertools.chain(*words)]) == 0, f"{line}\n{capsys.readouterr().err}"

@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from benchmarks.seams import elsewhere, jumps
 from stable_audio_mlx import GenerateOptions, StableAudioPipeline
 from stable_audio_mlx.completion import complete
 from stable_audio_mlx.errors import OptionError
@@ -16,7 +17,6 @@ from stable_audio_mlx.presets import ModelFacts
 from stable_audio_mlx.run import prepare
 
 from . import checkpoints
-from .seam import elsewhere, jumps
 
 TINY = Path(__file__).parents[2] / "model" / "tiny"
 RATE = 32  # of the models with random weights: a latent frame is a quarter of a second
@@ -100,6 +100,23 @@ def test_memory_does_not_grow_with_the_length(tiny):
         peaks.append(mx.get_peak_memory())
     sound = 4 * 2 * 44100 * (24 - 8)
     assert peaks[2] - peaks[1] < 6 * sound, "nothing but the sound itself is longer"
+
+
+def test_a_model_that_knows_where_it_is_hears_where_each_window_is(tmp_path):
+    """stable-audio-open-1.0 was trained on cuts of longer sounds: beginning and whole length in seconds."""
+    config = copy.deepcopy(checkpoints.DIFFUSION)
+    config["model"]["conditioning"]["configs"].insert(0, {**checkpoints.NUMBER, "id": "seconds_start"})
+    diffusion = config["model"]["diffusion"]
+    diffusion["cross_attention_cond_ids"].insert(0, "seconds_start")
+    diffusion["diffusion_objective"] = "v"
+    pipe = StableAudioPipeline.from_pretrained(checkpoints.write(tmp_path, config))
+    run = prepare(complete(GenerateOptions(seconds=20.0, long=True, seed=1), pipe.facts), pipe._model, pipe.facts)
+    assert [p.seconds for p in run.passes] == [[(p.window.start * 0.25, 20.0)] for p in run.passes]
+    assert run.passes[1].window.start > 0
+    out = made(pipe, seconds=20, long=True, steps=4)
+    assert out.shape == (1, 2, 640) and np.isfinite(out).all()
+    continued = made(pipe, inpaint_audio=(SOUND, RATE), continue_to=20.0, steps=4)[0]
+    assert np.array_equal(continued[:, :300], SOUND)
 
 
 # Edits
@@ -278,7 +295,7 @@ def test_a_seam_that_does_not_fit_is_not_taken(tiny):
 # Seams
 
 
-@pytest.mark.parametrize("prompt", ["heavy rain", "a minor chord", "slow siren"])
+@pytest.mark.parametrize("prompt", ["heavy rain", "slow siren"])
 def test_no_seam_can_be_heard(tiny, prompt):
     """Where a given sound ends and where windows meet, level, spectrum and slope jump no more than the sound itself."""
     source = made(tiny, prompt=prompt, steps=16)[0][:, :130_000]  # cut off while it sounds, within a latent frame
@@ -309,9 +326,8 @@ def test_negative_weights_are_a_negative_prompt(tiny):
     assert "no effect at cfg scale 1" in notes(tiny, prompt="rain (siren:-1)", steps=1, seconds=1)[0]
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_prompts_are_mixed_in_their_shares(tiny, scale):
-    run = {"steps": 2, "seconds": 2, "cfg_scale": scale, "seed": [1, 2]}
+def test_prompts_are_mixed_in_their_shares(tiny):
+    run = {"steps": 2, "seconds": 2, "cfg_scale": 3.0, "seed": [1, 2]}
     rain, siren = (made(tiny, prompt=p, **run) for p in ("rain", "siren"))
     np.testing.assert_allclose(made(tiny, prompt="rain || rain:3", **run), rain, atol=1e-5)
     mixed = made(tiny, prompt="rain || siren", **run)

@@ -32,10 +32,12 @@ def put_back(made: np.ndarray, source: np.ndarray, ranges: Ranges, rate: int) ->
         if start > 0:
             known = silent_behind(source, start, start + fade)
             if ends and start - fade <= ends < start + fade:
-                # A continuation: what was made, moved to where the source stopped, is what it fades in from.
-                gap, stops = source[:, ends - 1, None] - made[:, ends - 1, None], min(ends, start)
-                known[:, max(ends, start) - start :] = made[:, max(ends, start) : start + fade] + gap
-                made[:, stops:start] += gap
+                # A continuation: by how much the source differs from what was made goes on behind its end, mirrored.
+                back = np.maximum(ends - 1 - np.arange(start + fade - ends), 0)
+                differs, stops = source[:, back] - made[:, back], min(ends, start)
+                known[:, max(ends, start) - start :] = made[:, max(ends, start) : start + fade]
+                known[:, max(ends, start) - start :] += differs[:, max(start - ends, 0) :]
+                made[:, stops:start] += differs[:, : max(start - ends, 0)]
             head = made[:, start : start + fade]
             made[:, start : start + fade] = ramp * head + (1 - ramp) * known
         if end < length:
