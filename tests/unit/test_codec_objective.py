@@ -157,3 +157,26 @@ def test_a_part_that_asks_for_no_gradient_has_none():
     section = KINDS["oobleck-vae"] | {"encoder": {**KINDS["oobleck-vae"]["encoder"], "requires_grad": False}}
     names = dict(tree_flatten(objective(config(section)).model.trainable_parameters()))
     assert names and not any(name.startswith("encoder") for name in names)
+
+
+@pytest.mark.parametrize("kind", ["oobleck-dac_rvq", "same-vae"])
+def test_processes_share_the_batch_that_one_would_have(kind):
+    """The same sounds and noise, divided."""
+    whole = config(KINDS[kind], latent_mask_ratio=0.1)
+
+    def made(plan):
+        mx.random.seed(0)
+        model = Autoencoder.from_section(whole["model"], "model")
+        return AutoencoderObjective(model, whole["model"], training_section(whole), Places(), plan)
+
+    one, parts = made(Plan(4)).batch(3), [made(Plan(2, rank=r, world=2)).batch(3) for r in range(2)]
+    for expected, *shares in zip(one, *parts, strict=True):
+        got = mx.concatenate(shares) if expected.ndim else shares[0]
+        np.testing.assert_array_equal(np.array(got), np.array(expected))
+
+
+class Places(Sounds):
+    """Every place has its own sound."""
+
+    def batch(self, places, seed):
+        return np.stack([np.random.default_rng(p).standard_normal((SAMPLES, 2), dtype=np.float32) for p in places])

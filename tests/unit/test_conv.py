@@ -125,3 +125,30 @@ def test_polynomial_snake_is_the_sine_snake_and_so_is_its_gradient():
 def test_pieces_cover_a_range_in_about_equal_parts():
     assert list(tiling.pieces(3, 13, 4)) == [(3, 6), (6, 9), (9, 13)]
     assert list(tiling.pieces(0, 0, 4)) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "plain"),
+    [
+        (lambda x, w: conv.shifted_products(x, w, None, 3, (9, 9)), lambda x, w: mx.conv1d(x, w, 1, 9, 3)),
+        (lambda x, w: conv.strided_products(x, w[:, :4], None, 2, 1), lambda x, w: mx.conv1d(x, w[:, :4], 2, 1)),
+        (
+            lambda x, w: conv.polyphase_products(x, w[:, :6], None, 2),
+            lambda x, w: mx.conv_transpose1d(x, w[:, :6], 3, 2),
+        ),
+    ],
+    ids=["dilated", "strided", "transposed"],
+)
+def test_gradients_of_the_products_are_the_convolutions(ours, plain):
+    x, w = normal(2, 24, 3), normal(4, 7, 3, seed=1)
+    cotangent = normal(*plain(x, w).shape, seed=2)
+    for got, wanted in zip(*(mx.vjp(f, [x, w], [cotangent])[1] for f in (ours, plain)), strict=True):
+        assert difference(got, wanted) < 1e-5
+
+
+def test_gradients_of_the_snake_are_those_of_its_formula():
+    x, alpha, gain = 4 * normal(2, 50, 3), mx.exp(normal(3, seed=1)), mx.exp(normal(3, seed=2))
+    cotangent = normal(2, 50, 3, seed=3)
+    forms = (snake_function(), sine_snake)
+    for got, wanted in zip(*(mx.vjp(f, [x, alpha, gain], [cotangent])[1] for f in forms), strict=True):
+        assert difference(got, wanted) < 1e-5

@@ -34,6 +34,16 @@ class Plan:
     rank: int = 0
     world: int = 1
 
+    @property
+    def total(self) -> int:
+        """Pieces of a step in all processes."""
+        return self.size * self.world
+
+    @property
+    def mine(self) -> slice:
+        """Those of this process."""
+        return slice(self.rank * self.size, (self.rank + 1) * self.size)
+
 
 class AutoencoderObjective:
     """Trains ``model`` in place, which is given weight norm; ``section`` is the config's object that describes it."""
@@ -88,7 +98,9 @@ class AutoencoderObjective:
         model, frozen = self.model, frozen_parts(section, PARTS)
         if model.pretransform is not None:
             model.pretransform.freeze()
-        features = model.features(self._heard(self._audio(0)))
+        # All processes look at the same sounds, so that they begin with the same codebooks.
+        first = mx.array(self.sounds.batch(range(self.plan.total), self.plan.seed))
+        features = model.features(self._heard(first))
         self.frames = features.shape[1]
         if self.bottleneck is not None:
             self.bottleneck.begin(features)
@@ -107,20 +119,19 @@ class AutoencoderObjective:
 
     def batch(self, step: int) -> tuple[mx.array, ...]:
         """Audio (B, L, C), a factor for each loss that fades, noise; and a 1 more once the discriminator is heard."""
-        rng = np.random.default_rng((self.plan.seed, 2, step, self.plan.rank))
+        rng = np.random.default_rng((self.plan.seed, 2, step))
         update = step // 2 + 1 if self.discriminator else step + 1
         section = self.losses.section
         fades = [np.float32(part.decay**update) for part in (section.spectral, section.time)]
         warm = [np.float32(1)] if step >= self.settings.warmup_steps else []
-        return (self._audio(step), *map(mx.array, (*fades, *self.noise(rng).values(), *warm)))
-
-    def _audio(self, step: int) -> mx.array:
-        first = (step * self.plan.world + self.plan.rank) * self.plan.size
-        return mx.array(self.sounds.batch(range(first, first + self.plan.size), self.plan.seed))
+        places = range(step * self.plan.total, (step + 1) * self.plan.total)[self.plan.mine]
+        audio = self.sounds.batch(places, self.plan.seed)
+        noise = [array[self.plan.mine] if array.ndim else array for array in self.noise(rng).values()]
+        return tuple(map(mx.array, (audio, *fades, *noise, *warm)))
 
     def noise(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """By name what a step adds to learned tokens, masks, and needs for the bottleneck."""
-        size, frames = self.plan.size, self.frames
+        """By name what a step of all processes adds to learned tokens, masks, and needs for the bottleneck."""
+        size, frames = self.plan.total, self.frames
         levels = {"encoder": noisy_level(self.model.encoder), "decoder": noisy_level(self.model.decoder)}
         drawn = {
             name: normal(rng, size, frames, level.asked, level.new_tokens.shape[-1])
