@@ -51,4 +51,5 @@ def train_codec(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     arguments.output_path = options["latents"]
     names = {field.name for field in dataclasses.fields(CodecJob)}
     given = {name: value for name, value in options.items() if name in names}
-    return training.train(arguments, CodecTraining(CodecJob(arguments.model, items=find(arguments), **given)))
+    job = CodecJob(**given, model=arguments.model, items=find(arguments))
+    return training.train(arguments, CodecTraining(job))

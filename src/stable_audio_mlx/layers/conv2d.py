@@ -85,7 +85,7 @@ def products(x: mx.array, weight: mx.array, stride: Pair, padding: Pair, dilatio
     x = columns_of(x, width, stride, padding, dilation)
     height, length = (x.shape[1] - dilation[0] * (kernel - 1) - 1) // stride[0] + 1, x.shape[2]
     taps = weight.transpose(1, 2, 3, 0).reshape(kernel, -1, out)
-    y = None
+    y: Any = None
     for i in range(kernel):
         rows = x[:, i * dilation[0] : i * dilation[0] + stride[0] * (height - 1) + 1 : stride[0]]
         rows = rows.reshape(len(x), height * length, -1)

@@ -31,7 +31,8 @@ def normalize(module: nn.Module) -> None:
         if getattr(layer, "WEIGHT_NORM", False) and "weight" in layer:
             axes = TRANSPOSED_AXES if isinstance(layer, nn.ConvTranspose1d) else AXES
             weight = layer.pop("weight")
-            layer.__class__ = normalized(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = normalized(kind)
             layer.weight_v, layer.weight_g = weight, mx.sqrt(weight.square().sum(axis=axes, keepdims=True))
 
 

@@ -24,7 +24,7 @@ from .demos import Demos
 from .live import TRAINED, LiveSource, Opened, Weights, parameters_of, write_model
 from .loop import Loop, Trainer
 from .objective import Denoiser, DiffusionObjective, Plan
-from .runner import Hook, Runner
+from .runner import Hook, Runner, RunOptions
 from .sections import section_for
 from .text import CachedText
 
@@ -32,36 +32,17 @@ log = logging.getLogger(__name__)
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a user asks of a training; ``batch_size`` is of each process, ``lora`` None trains the whole model."""
+@dataclass(frozen=True, kw_only=True)
+class Job(RunOptions):
+    """What a user asks of a training on latents; ``lora`` None trains the whole model."""
 
-    model: str
-    output: Path
     latents: Path
     lora: LoraSettings | None = None
     pretransform: str | None = None
-    training: dict[str, Any] | None = None
     lora_checkpoint: str | None = None
-    name: str = "train"
-    lr: float | None = None
-    steps: int = 10_000
-    batch_size: int = 1
-    accumulate: int = 1
-    duration: float | None = None
-    seed: int = 42
-    checkpoint_every: int = 500
-    log_every: int = 10
-    demo_every: int | None = None
     demo_prompts: tuple[str, ...] = ()
     recompute: bool = False
     base_precision: str = "auto"
-
-    def __post_init__(self):
-        if self.batch_size < 1 or self.batch_size % self.accumulate:
-            raise OptionError(f"batch size {self.batch_size} must be a multiple of {self.accumulate}, its parts")
-        if self.demo_every is not None and self.demo_every < 0:
-            raise OptionError(f"demo_every: {self.demo_every} must not be negative; 0 makes none")
 
 
 class Training(Runner):

@@ -3,9 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ..errors import OptionError
 from ..events import peak_memory
 from .loop import Report, Trainer
 from .report import Table, draw_losses
@@ -13,6 +16,34 @@ from .report import Table, draw_losses
 log = logging.getLogger(__name__)
 BETWEEN_CURVES = 60.0  # seconds
 Hook = tuple[int, Callable[[int], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a user asks of any training; ``batch_size`` is of each process, ``duration`` the seconds of a clip.
+
+    ``training``: the section, instead of the model's own; ``demo_every`` None: as it says, 0: no demos.
+    """
+
+    model: str
+    output: Path
+    training: dict[str, Any] | None = None
+    name: str = "train"
+    lr: float | None = None
+    steps: int = 10_000
+    batch_size: int = 1
+    accumulate: int = 1
+    duration: float | None = None
+    seed: int = 42
+    checkpoint_every: int = 500
+    log_every: int = 10
+    demo_every: int | None = None
+
+    def __post_init__(self):
+        if self.batch_size < 1 or self.batch_size % self.accumulate:
+            raise OptionError(f"batch size {self.batch_size} must be a multiple of {self.accumulate}, its parts")
+        if self.demo_every is not None and self.demo_every < 0:
+            raise OptionError(f"demo_every: {self.demo_every} must not be negative; 0 makes none")
 
 
 class Runner:

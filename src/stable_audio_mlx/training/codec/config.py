@@ -134,7 +134,7 @@ def bottleneck_weights(section: dict, names: dict[str, str], path: str) -> dict[
 
 def make_discriminator(section: dict, channels: int, path: str) -> Discriminator:
     cls = lookup(DISCRIMINATORS, section, path)
-    cfg = build(cls.Config, section.get("config") or {}, f"{path}.config")
+    cfg: Any = build(cls.Config, section.get("config") or {}, f"{path}.config")
     try:
         return cls(cfg, channels)
     except ValueError as error:

@@ -27,37 +27,18 @@ from ...weights.folder import check_output
 from ..config import AutoencoderTraining, ema_keep, training_group, training_section
 from ..live import LiveSource, Opened, parameters_of
 from ..loop import Loop, Trainer
-from ..runner import Hook, Runner
+from ..runner import Hook, Runner, RunOptions
 from ..sections import with_rate
 from .objective import AutoencoderObjective, Plan
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CodecJob:
-    """What a user asks of a training; ``batch_size`` is of each process, ``duration`` the seconds of a piece."""
+@dataclass(frozen=True, kw_only=True)
+class CodecJob(RunOptions):
+    """What a user asks of a training on sounds."""
 
-    model: str
-    output: Path
     items: Sequence[Item]
-    training: dict[str, Any] | None = None
-    name: str = "train"
-    lr: float | None = None
-    steps: int = 10_000
-    batch_size: int = 1
-    accumulate: int = 1
-    duration: float | None = None
-    seed: int = 42
-    checkpoint_every: int = 500
-    log_every: int = 10
-    demo_every: int | None = None
-
-    def __post_init__(self):
-        if self.batch_size < 1 or self.batch_size % self.accumulate:
-            raise OptionError(f"batch size {self.batch_size} must be a multiple of {self.accumulate}, its parts")
-        if self.demo_every is not None and self.demo_every < 0:
-            raise OptionError(f"demo_every: {self.demo_every} must not be negative; 0 makes none")
 
 
 class CodecTraining(Runner):
@@ -121,10 +102,11 @@ class CodecTraining(Runner):
             )
         return self.model_path
 
-    def demonstrate(self, step: int) -> list[Path]:
-        """Pieces and what the model makes of them, in turn, in one file, and their spectrograms; returns the files."""
+    def demonstrate(self, step: int) -> None:
+        """Pieces and what the model makes of them, in turn, in one file, and their spectrograms."""
         codec = AutoencoderModel(LiveSource(self.source, None, {"autoencoder": self.weights}), "float32")
-        heard, pictures = [], {}
+        heard: list[np.ndarray] = []
+        pictures: dict[str, np.ndarray] = {}
         for number in range(self.settings.demo.num_demos):
             real = self.sounds.piece(number, self.job.seed)
             given = real.mean(axis=0, keepdims=True) if self.settings.force_input_mono else real
@@ -135,17 +117,16 @@ class CodecTraining(Runner):
                 continue
             heard += [real, made := sound.fit_length(made, real.shape[1])]
             pictures |= {f"sound {number}": real, f"sound {number}, decoded": made}
-        return self._written(f"recon-step={step}", heard, pictures) if heard else []
+        if heard:
+            self._write_demo(f"recon-step={step}", heard, pictures)
 
-    def _written(self, name: str, heard: list, pictures: dict) -> list[Path]:
+    def _write_demo(self, name: str, heard: list[np.ndarray], pictures: dict[str, np.ndarray]) -> None:
         folder, rate = self.job.output / "demos", self.built.sample_rate
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [sound.write(folder / f"{name}.wav", np.concatenate(heard, axis=1), rate, overwrite=True).path]
+        sound.write(folder / f"{name}.wav", np.concatenate(heard, axis=1), rate, overwrite=True)
         try:
-            paths.append(draw_spectrograms(folder / f"{name}.png", pictures, rate, overwrite=True))
+            draw_spectrograms(folder / f"{name}.png", pictures, rate, overwrite=True)
         except OptionError:  # without matplotlib
             log.info("no pictures of the demos: matplotlib is not installed")
-        return paths
 
     def _samples(self) -> int:
         """Of a piece: the config's ``sample_size``, or the job's duration in whole latents."""

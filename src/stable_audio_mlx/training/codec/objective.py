@@ -5,7 +5,7 @@ what it thinks only after ``warmup_steps``.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,6 +15,7 @@ from ...data.crops import Crops
 from ...errors import ConfigError
 from ...layers.weight_norm import normalize
 from ...models.autoencoder import Autoencoder
+from ...models.bottleneck import Bottleneck
 from ...models.same import SAMEDecoder, SAMEEncoder
 from ..config import AutoencoderTraining
 from ..loop import Losses
@@ -61,7 +62,9 @@ class AutoencoderObjective:
         self._check(section, path)
         self.bottleneck: Training | None = None
         if model.bottleneck is not None:
-            self.bottleneck = training_of(model.bottleneck, section["bottleneck"], f"{path}.model.bottleneck")
+            self.bottleneck = training_of(
+                cast(Bottleneck, model.bottleneck), section["bottleneck"], f"{path}.model.bottleneck"
+            )
         self.losses = read_losses(
             settings.loss_configs, model.out_channels, self.bottleneck, f"{path}.training.loss_configs"
         )
@@ -120,14 +123,14 @@ class AutoencoderObjective:
     def batch(self, step: int) -> tuple[mx.array, ...]:
         """Audio (B, L, C), a factor for each loss that fades, noise; and a 1 more once the discriminator is heard."""
         rng = np.random.default_rng((self.plan.seed, 2, step))
-        update = step // 2 + 1 if self.discriminator else step + 1
+        update = step + 1 if self.discriminator is None else step // 2 + 1
         section = self.losses.section
-        fades = [np.float32(part.decay**update) for part in (section.spectral, section.time)]
-        warm = [np.float32(1)] if step >= self.settings.warmup_steps else []
+        fades = [mx.array(part.decay**update) for part in (section.spectral, section.time)]
+        warm = [mx.array(1.0)] if step >= self.settings.warmup_steps else []
         places = range(step * self.plan.total, (step + 1) * self.plan.total)[self.plan.mine]
-        audio = self.sounds.batch(places, self.plan.seed)
-        noise = [array[self.plan.mine] if array.ndim else array for array in self.noise(rng).values()]
-        return tuple(map(mx.array, (audio, *fades, *noise, *warm)))
+        drawn = self.noise(rng).values()
+        noise = [mx.array(array[self.plan.mine] if array.ndim else array) for array in drawn]
+        return (mx.array(self.sounds.batch(places, self.plan.seed)), *fades, *noise, *warm)
 
     def noise(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """By name what a step of all processes adds to learned tokens, masks, and needs for the bottleneck."""
@@ -181,7 +184,8 @@ class AutoencoderObjective:
         noise = dict(zip(self.names, rest, strict=False))
         own = [noise[name] for name in self.names if name.startswith("bottleneck")]
         encoder, decoder = ({"noise": noise[name]} if name in noise else {} for name in ("encoder", "decoder"))
-        z, losses = model.features(self._heard(audio), **encoder), {}
+        z = model.features(self._heard(audio), **encoder)
+        losses: dict[str, mx.array] = {}
         if self.bottleneck is not None:
             z, losses = self.bottleneck.encode(z, own)
         if self.settings.encoder_freeze_on_warmup and self._is_warm(rest):
@@ -212,8 +216,8 @@ class AutoencoderObjective:
         else:
             losses["mrstft_loss"] = weight * distances[0]
         for name, distance in (("l1", mx.abs), ("l2", mx.square)):
-            if weight := section.time.weight(name):
-                losses[f"{name}_time_loss"] = time * weight * distance(real - made).mean()
+            if share := section.time.weight(name):
+                losses[f"{name}_time_loss"] = time * share * distance(real - made).mean()
         return losses
 
 

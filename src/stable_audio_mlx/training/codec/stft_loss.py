@@ -80,7 +80,7 @@ class MultiResolutionSTFTLoss:
         """x: (B, L, C) -> left and right (B, L) of stereo, else one (B * C, L); filtered"""
         rows = x.transpose(2, 0, 1).reshape(-1, x.shape[1])
         rows = rows if self._filter is None else self._filter(rows)
-        return mx.split(rows, 2) if x.shape[2] == 2 else [rows]
+        return list(mx.split(rows, 2)) if x.shape[2] == 2 else [rows]
 
     def _magnitudes(self, i: int, rows: list[mx.array]) -> list[mx.array]:
         """rows: (R, L) each -> magnitudes (R, F, K) of each, before them for stereo those of sum and difference"""
@@ -88,9 +88,11 @@ class MultiResolutionSTFTLoss:
         spectra = [transform(mirror(r, transform.size // 2, transform.size // 2)) for r in rows]
         if len(spectra) == 2:
             left, right = spectra
-            spectra = [tuple(map(mx.add, left, right)), tuple(map(mx.subtract, left, right)), left, right]
+            both = [(f(left[0], right[0]), f(left[1], right[1])) for f in (mx.add, mx.subtract)]
+            spectra = [*both, left, right]
         magnitudes = [mx.sqrt(mx.maximum(re.square() + im.square(), LEAST_POWER)) for re, im in spectra]
-        return magnitudes if self._bands[i] is None else [m @ self._bands[i] for m in magnitudes]
+        bands = self._bands[i]
+        return magnitudes if bands is None else [m @ bands for m in magnitudes]
 
     def _distance(self, x: mx.array, y: mx.array) -> mx.array:
         """x, y: (R, F, K) -> scalar"""

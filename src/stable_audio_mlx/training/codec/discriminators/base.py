@@ -1,6 +1,7 @@
 """What discriminators have in common: networks that give scores and features, and losses of a pair of sounds."""
 
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -10,6 +11,12 @@ Heard = list[tuple[mx.array, list[mx.array]]]  # scores and features of each net
 
 class Discriminator(nn.Module):
     """``judge`` is what the discriminator minimises, ``fool`` what the autoencoder does."""
+
+    Config: ClassVar[type]
+    shortest: int  # samples that a sound must have
+
+    def __init__(self, cfg: Any, channels: int):
+        super().__init__()
 
     def __call__(self, x: mx.array) -> Heard:
         """x: (B, L, C) -> scores and features of each network"""
@@ -30,6 +37,11 @@ class Discriminator(nn.Module):
         known, heard = self(mx.stop_gradient(reals)), self(fakes)
         pairs = [list(zip(real, fake, strict=True)) for (_, real), (_, fake) in zip(known, heard, strict=True)]
         return [score for score, _ in heard], pairs
+
+
+def total(values: Iterable[mx.array]) -> mx.array:
+    """Arrays of one shape -> their sum"""
+    return mx.stack(list(values)).sum(axis=0)
 
 
 def mean(values: Iterable[mx.array]) -> mx.array:

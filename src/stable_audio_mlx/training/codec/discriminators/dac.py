@@ -79,7 +79,7 @@ class BandNetwork(nn.Module):
         size, hop = self._transform.size, self._transform.hop
         margin = (size - hop) // 2  # as many frames as hops, as a convolution would give
         rows = mirror(x, margin, margin - x.shape[1] % -hop).swapaxes(1, 2).flatten(0, 1)
-        picture, ends, features = mx.stack(self._transform(rows), axis=-1), [], []
+        picture, ends, features = mx.stack(list(self._transform(rows)), axis=-1), [], []
         for (low, high), convs in zip(self.limits, self.bands, strict=True):
             z = picture[:, :, low:high]
             for conv in convs:
@@ -95,7 +95,7 @@ class DACDiscriminator(Discriminator):
     Config = DACConfig
 
     def __init__(self, cfg: DACConfig, channels: int):
-        super().__init__()
+        super().__init__(cfg, channels)
         self.shortest = max(cfg.periods + cfg.fft_sizes) + 1
         self.use_hinge = cfg.use_hinge
         self.periods = [PeriodNetwork(channels, period) for period in cfg.periods]

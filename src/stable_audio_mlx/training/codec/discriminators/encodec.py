@@ -64,8 +64,8 @@ class SpectrogramNetwork(nn.Module):
 
     def __call__(self, x: mx.array) -> tuple[mx.array, list[mx.array]]:
         """x: (B, L, C) -> scores (B, F, K, 1) and features"""
-        parts = self._transform(x.swapaxes(1, 2).reshape(-1, x.shape[1]))
-        parts = [part.reshape(len(x), -1, *part.shape[1:]) for part in parts]
+        spectrum = self._transform(x.swapaxes(1, 2).reshape(-1, x.shape[1]))
+        parts = [part.reshape(len(x), -1, *part.shape[1:]) for part in spectrum]
         z, features = mx.concatenate(parts, axis=1).transpose(0, 2, 3, 1), []
         for conv in self.convs:
             z = nn.leaky_relu(conv(z), 0.2)
@@ -79,7 +79,7 @@ class EncodecDiscriminator(Discriminator):
     Config = EncodecConfig
 
     def __init__(self, cfg: EncodecConfig, channels: int):
-        super().__init__()
+        super().__init__(cfg, channels)
         self.shortest = max(cfg.n_ffts)
         self.relative = cfg.normalize_losses
         sizes = zip(cfg.n_ffts, cfg.hop_lengths, strict=True)

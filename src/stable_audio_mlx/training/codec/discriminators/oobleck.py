@@ -9,7 +9,7 @@ import mlx.nn as nn
 from ....layers.conv import Conv1d
 from ....layers.conv2d import Conv2d
 from ....layers.weight_norm import normalize
-from .base import Discriminator, Heard, distance, hinge
+from .base import Discriminator, Heard, distance, hinge, total
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class StridedNetwork(nn.Module):
         super().__init__()
         widths = [channels, *(self.CAPACITY * 2**i for i in range(self.LAYERS))]
         kernel, stride, padding = self.KERNEL, self.STRIDE, self.KERNEL // 2
+        self.net: list[nn.Module]
         if folded:
             self.net = [Conv2d(*w, (kernel,) * 2, (stride,) * 2, (padding,) * 2) for w in pairwise(widths)]
             self.net.append(Conv2d(widths[-1], 1, (1, 1), plain=True))
@@ -53,7 +54,7 @@ class OobleckDiscriminator(Discriminator):
     RATES, PERIODS = 3, (2, 3, 5, 7, 11)
 
     def __init__(self, cfg: OobleckConfig, channels: int):
-        super().__init__()
+        super().__init__(cfg, channels)
         if cfg.in_channels != channels:
             raise ValueError(f"in_channels is {cfg.in_channels}, but the autoencoder has {channels}")
         self.shortest = 2**self.RATES
@@ -73,10 +74,10 @@ class OobleckDiscriminator(Discriminator):
 
     def judge(self, reals: mx.array, fakes: mx.array) -> mx.array:
         """reals, fakes: (B, L, C) -> scalar"""
-        real, fake = (sum(score for score, _ in self(x)) for x in (reals, fakes))
+        real, fake = (total(score for score, _ in self(x)) for x in (reals, fakes))
         return hinge(real, fake)
 
     def fool(self, reals: mx.array, fakes: mx.array) -> tuple[mx.array, mx.array]:
         """reals, fakes: (B, L, C) -> adversarial loss and distance of the features, two scalars"""
         scores, pairs = self.features(reals, fakes)
-        return -sum(scores).mean(), sum(distance(*pair) for part in pairs for pair in part)
+        return -total(scores).mean(), total(distance(*pair) for part in pairs for pair in part)
