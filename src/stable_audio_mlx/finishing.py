@@ -62,6 +62,18 @@ def levelled(
     return found
 
 
+def levelled_loop(
+    audio: np.ndarray, rate: int, target: tuple[str, float] | None, ceiling: float | None
+) -> tuple[np.ndarray, float, float]:
+    """``levelled`` for a loop: a limiter that knows what sounds before its beginning and after its end.
+
+    Without that, a gain that has not come back at the end would be a step at the seam.
+    """
+    length = audio.shape[1]
+    out, gain, deepest = levelled(np.tile(audio, 3), rate, target, ceiling)
+    return out[:, length : 2 * length], gain, deepest
+
+
 def gain_for(audio: np.ndarray, rate: int, kind: str, level: float) -> float:
     """dB from the sound's own peak or loudness to ``level``; 0 for what has none."""
     own = to_db(float(np.abs(audio).max())) if kind == "peak" else integrated(audio, rate)

@@ -17,7 +17,7 @@ from .audio import Written, check, match_channels, write
 from .encoding import encode
 from .errors import SanityError
 from .files import SIDECAR, check_output, written_whole
-from .finishing import faded, heard, levelled
+from .finishing import faded, heard, levelled, levelled_loop
 from .formats import check_format, gain_for
 from .metadata import chunks, texts
 from .options import FinishOptions
@@ -112,7 +112,8 @@ def finish(sound: Sound, options: FinishOptions) -> Sound:
         if max(options.fade_in, options.fade_out) > longest:
             notes.append(f"a fade is longer than the sound; it takes all of its {longest:.3g} s")
         samples = faded(samples, rate, options.fade_in, options.fade_out)
-    samples, gain, limited = levelled(samples, rate, options.target, options.limit)
+    around = sound.record.get("loop") and options.limit is not None
+    samples, gain, limited = (levelled_loop if around else levelled)(samples, rate, options.target, options.limit)
     if gain:
         facts["gain_db"] = round(gain, 3)
     if limited:

@@ -124,6 +124,18 @@ def test_a_loudness_beyond_full_scale_is_held_back_or_limited():
     assert "limited by up to" in limited.notes[0]
 
 
+def test_a_limited_loop_has_no_step_at_its_seam():
+    tone = np.sin(2 * np.pi * 441 * TIME + 1)
+    hit = 1 + 3 * np.exp(-(((TIME - 0.99) / 0.005) ** 2))  # just before the end
+    loop = Sound(0.5 * tone * hit, RATE, {"loop": True})
+    limited = finish(loop, FinishOptions(limit=-1.0))
+    gain = limited.audio[0] / loop.audio[0]
+    assert abs(loudness.to_db(gain[-1]) - loudness.to_db(gain[0])) < 0.05 and gain[0] < 0.9
+    alone = finish(replace(loop, record={}), FinishOptions(limit=-1.0)).audio[0] / loop.audio[0]
+    assert abs(loudness.to_db(alone[-1]) - loudness.to_db(alone[0])) > 3  # what it would be
+    assert loudness.to_db(loudness.true_peak(np.tile(limited.audio, 2))) <= -1
+
+
 def test_a_limited_file_keeps_the_ceiling(tmp_path):
     loud = finish(Sound(4 * SOUND.audio, RATE), FinishOptions(limit=-1.0))
     for depth in ("16", "24", "32f"):
