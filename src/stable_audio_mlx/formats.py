@@ -53,6 +53,8 @@ FORMATS = {
 def check_format(path: Path, bit_depth: str | None = None, channels: int = 1) -> Format:
     """The format of the extension; OptionError for a bit depth or channels that it cannot hold."""
     suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise OptionError(f"{path}: unknown format {path.suffix!r}; use {', '.join(FORMATS)}")
     found = FORMATS[suffix]
     if bit_depth is not None and bit_depth not in found.subtypes:
         depths = [depth for depth in found.subtypes if depth]

@@ -99,24 +99,32 @@ def written(name: str, value: Any, spec: str) -> str:
     return text.replace("/", "-")
 
 
-def free_paths(folder: str | Path, names: Iterable[str], overwrite: bool = False) -> list[Path]:
+def free_paths(folder: str | Path, names: Iterable[str], overwrite: bool = False, beside: str = "") -> list[Path]:
     """A path in the folder for each name, with -2, -3 ... before the extension where the name is taken.
 
-    Taken is what was given out, in whatever case, and without ``overwrite`` what exists.
+    Taken is what was given out, in whatever case, and without ``overwrite`` what exists.  ``beside`` is the extension
+    of a file that is written next to each and must be free, too.
     """
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     paths = []
+
+    def free(path: Path) -> bool:
+        there = path.exists() and not (overwrite and path.is_file())
+        return str(path).lower() not in taken and not there
+
     for name in names:
         first, number = Path(folder) / name, numbers.get(name.lower(), 1)
-        path = numbered(first, number)
-        while str(path).lower() in taken or (path.exists() and not (overwrite and path.is_file())):
+        while not all(map(free, written_as(numbered(first, number), beside))):
             number += 1
-            path = numbered(first, number)
         numbers[name.lower()] = number
-        taken.add(str(path).lower())
-        paths.append(path)
+        paths.append(numbered(first, number))
+        taken.update(str(path).lower() for path in written_as(paths[-1], beside))
     return paths
+
+
+def written_as(path: Path, beside: str) -> list[Path]:
+    return [path, path.with_suffix(beside)] if beside else [path]
 
 
 def numbered(path: Path, number: int) -> Path:

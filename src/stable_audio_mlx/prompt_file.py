@@ -18,11 +18,15 @@ FLAGS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no":
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what it says, or the error in it; ``where`` is FILE:NUMBER."""
+    """One line: what it says, or the error in it; ``where`` is FILE:NUMBER, files that it names are in ``folder``."""
 
     where: str
     mapping: Mapping[str, Any]
     error: OptionError | None = None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.where).parent
 
 
 def read_prompts(path: str) -> Iterator[Line]:

@@ -93,6 +93,12 @@ def test_a_prompt_file_with_options_of_its_own(go, tmp_path):
     assert "4 of 7 sounds were made" in err and "Traceback" not in err
 
 
+def test_the_only_line_of_a_file_fails_with_its_number(go, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "seconds": 99}\n')
+    code, out, err = go("--prompt-file", "p.jsonl")
+    assert (code, out) == (2, []) and "error: p.jsonl:1: seconds: 99" in err and "0 of 1 sounds were made" in err
+
+
 def test_csv_and_text(go, tmp_path):
     (tmp_path / "p.csv").write_text('prompt,seed,duration\n"rain, heavy",1,2\nsnare,2,3\n')
     (tmp_path / "p.txt").write_text("# a comment\nkick\n\nsnare\n")
@@ -109,6 +115,29 @@ def test_names_never_collide(go, tmp_path):
     before = Path("output/kick-1.wav").read_bytes()
     assert go("-p", "kick", "--seed", 1, "-s", 1, "--overwrite")[1] == ["output/kick-1.wav"]
     assert Path("output/kick-1.wav").read_bytes() != before
+
+
+def test_what_is_there_already_is_left_out(go, tmp_path):
+    """A run that was interrupted goes on: by name, whatever the order, also where a name comes twice."""
+    (tmp_path / "p.txt").write_text("kick\nsnare\nkick\n")
+    assert len(go("--prompt-file", "p.txt", "--seed", 1)[1]) == 3
+    for name in ("snare-1.wav", "kick-1-2.wav"):
+        Path("output", name).unlink()
+    before = Path("output/kick-1.wav").stat().st_mtime_ns
+    code, out, err = go("--prompt-file", "p.txt", "--seed", 1, "--skip-existing")
+    assert (code, out) == (0, ["output/snare-1.wav", "output/kick-1-2.wav"])
+    assert "1 of 3 sounds are there already" in err and Path("output/kick-1.wav").stat().st_mtime_ns == before
+    assert go("--prompt-file", "p.txt", "--seed", 1, "--skip-existing")[:2] == (0, [])
+    assert go("-p", "x", "-o", "a.wav", "--skip-existing")[1] == ["a.wav"]
+    assert go("-p", "x", "-o", "a.wav", "--skip-existing")[:2] == (0, [])
+
+
+def test_records_beside_the_sounds_never_collide(go, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "name": "x.wav"}\n{"prompt": "b", "name": "x.flac"}\n')
+    for expected in (["x.wav", "x-2.flac"], ["x-3.wav", "x-4.flac"]):
+        code, out, _ = go("--prompt-file", "p.jsonl", "--seed", 1, "--metadata", "-o", "m/")
+        assert code == 0 and [Path(p).name for p in out] == expected
+    assert [json.loads(Path(f"m/{n}.json").read_text())["prompt"] for n in ("x", "x-2", "x-3", "x-4")] == [*"abab"]
 
 
 def test_templates(go):
@@ -128,7 +157,13 @@ def test_dry_run_shows_and_makes_nothing(go, tmp_path):
     (tmp_path / "p.jsonl").write_text(
         '{"prompt": "a", "cfg": -1}\n{"prompt": "b", "seed": 3, "lora": "l.safetensors:2"}\n'
     )
+    (tmp_path / "p.jsonl").open("a").write(
+        '{"prompt": "c", "init_audio": "no.wav"}\n{"prompt": "d", "name": "{slug:03d}"}\n'
+        '{"prompt": "e", "bit_depth": "32f", "name": "{slug}.flac"}\n'
+    )
     code, out, err = go("--prompt-file", "p.jsonl", "--dry-run", model="m")
+    assert "p.jsonl:3: no.wav: no such audio file" in err and "p.jsonl:4: name: {slug:03d} does not fit" in err
+    assert "p.jsonl:5: " in err and len(err.splitlines()) == 4
     assert code == 2 and "p.jsonl:1: cfg_scale" in err
     assert out == ['output/b-3.wav  model="m" prompt="b" steps=2 seed=3 lora=[["l.safetensors", 2.0]]']
 
@@ -172,6 +207,7 @@ def test_json_has_everything_that_made_the_sound(go):
         (("-p", "x", "--name", "../{slug}"), "out of the output folder"),
         (("-p", "x", "--name", "{slug}", "-o", "a.wav"), "give a folder"),
         (("-p", "x", "--name", "{slug:03d}"), "does not fit"),
+        (("-p", "x", "--output", "a.xyz", "--dry-run"), "unknown format '.xyz'"),
     ],
 )
 def test_bad_input_is_one_line(go, arguments, what):

@@ -135,12 +135,16 @@ def finishing(p: argparse.ArgumentParser) -> None:
 
 def files(p: argparse.ArgumentParser) -> None:
     """Where the sounds go."""
-    add = p.add_argument_group("files").add_argument
+    group = p.add_argument_group("files")
+    add = group.add_argument
     text = f"a file ({', '.join(SOUNDS)}), or a folder; default output/"
     add("-o", "--output", "--out", metavar="FILE|DIR", help=text)
     text = f"names in the folder; default {TEMPLATE}; fields: {', '.join(OWN_FIELDS)}, bpm, steps ..."
     add("--name", metavar="TEMPLATE", help=text)
-    add("--overwrite", action="store_true", help="replace an existing file")
+    there = group.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    text = "leave out sounds whose file is there: go on where a run was interrupted"
+    there.add_argument("--skip-existing", action="store_true", help=text)
     add("--metadata", action="store_true", help="also write all that made the sound, with hashes, into NAME.json")
     text = "make a sound again from what its file or .json says; other flags win"
     add("-C", "--config-from-metadata", metavar="FILE", help=text)

@@ -37,7 +37,8 @@ def generate(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         if team.rank == 0:
             for job in plan.jobs:
-                show_job(job, arguments.json)
+                if not job.done:
+                    show_job(job, arguments.json)
         return next(iter(plan.failed), 0)
     return Session(arguments, plan, team).run()
 
@@ -64,9 +65,10 @@ class Session:
         self.arguments, self.team, self.failed, self.replay = arguments, team, list(plan.failed), plan.replay
         takes = [job.take for job in plan.jobs]
         groups = list(together(takes, arguments.batch_size or 1))
-        self.groups = [[plan.jobs[i] for i in group] for n, group in enumerate(groups) if team.mine(n)]
+        mine = [[plan.jobs[i] for i in group] for n, group in enumerate(groups) if team.mine(n)]
+        self.groups = [todo for group in mine if (todo := [job for job in group if not job.done])]
         self.total, self.done = sum(map(len, self.groups)), 0
-        self.alone = len(plan.jobs) == 1 and not plan.failed and team.size == 1
+        self.alone = len(plan.jobs) == 1 and not plan.failed and team.size == 1 and not plan.jobs[0].where
         self._pipeline: tuple[str | None, StableAudioPipeline] | None = None
 
     def run(self) -> int:
@@ -76,7 +78,8 @@ class Session:
         try:
             if any(group[0].take.model == self.arguments.model for group in self.groups):
                 self.open(self.arguments.model)  # what is wrong with it is wrong with all
-            note("seed " + " ".join(seeds[:SEEDS_SHOWN]) + more)
+            if seeds:
+                note("seed " + " ".join(seeds[:SEEDS_SHOWN]) + more)
             for group in self.groups:
                 self.attempt(group)
         except KeyboardInterrupt:

@@ -3,20 +3,20 @@
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import names
-from ..errors import OptionError
+from ..errors import AudioError, OptionError
 from ..files import SIDECAR, check_output
 from ..formats import check_format
 from ..options import GenerateOptions
 from ..prompt_file import Line, read_prompts
 from ..ranks import Team
 from ..takes import Take, canonical, kinds, take_from_mapping, takes_from_mapping, values_of
-from .common import OUTPUT, complain, is_folder
+from .common import OUTPUT, complain, is_folder, note
 
 if TYPE_CHECKING:
     from ..replay import Replay
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A take, the path its sound gets, and the line it comes from (FILE:NUMBER, or nothing)."""
+    """A take, the path its sound gets, the line it is from (FILE:NUMBER, or nothing), whether it is there already."""
 
     take: Take
     path: Path
     where: str = ""
+    done: bool = False
 
 
 @dataclass
@@ -45,37 +46,76 @@ def make_plan(arguments: argparse.Namespace, team: Team) -> Plan:
     if team.size > 1 and "-" in (arguments.prompt_file, *(arguments.prompt or ())):
         raise OptionError("standard input cannot be shared among processes; write the prompts to a file")
     GenerateOptions(batch_size=arguments.batch_size)  # refuses what is no size
-    plan, found = Plan(), []
+    plan = Plan()
     flags = {k: v for k in kinds() if (v := getattr(arguments, k, None)) is not None}
     plan.replay = replayed(arguments, flags)
     recorded = {} if plan.replay is None else plan.replay.mapping
     base = take_from_mapping({**recorded, **{k: v for k, v in flags.items() if k not in OWN}})
-    folder = Path(arguments.prompt_file).parent if arguments.prompt_file else ""
     lines = list(lines_of(arguments))
     count = batch_alone(arguments, lines) if arguments.variations is None else arguments.variations
-    choice = (arguments.seed or (), count, team.drawer())
+    wishes: list[Wish] = []
+    namer, choice = Namer(), (arguments.seed or (), count, team.drawer())
     for line in lines:
         try:
-            if line.error:
-                raise line.error
-            if "prompt" not in map(canonical, line.mapping):
-                raise OptionError('prompt is missing; "" stands for none')
-            found += [(take, line.where) for take in takes_from_mapping(line.mapping, base, folder, *choice)]
-        except OptionError as error:
+            wishes += read_line(line, base, choice, namer, len(wishes))
+        except (OptionError, AudioError) as error:
             if not line.where:
                 raise
             complain(f"{line.where}: {error}")
             plan.failed.append(error.exit_code)
-    paths = paths_of([take for take, _ in found], arguments)
-    for (take, _), path in zip(found, paths, strict=True):
-        check_format(path, take.finish.bit_depth)
-    if not arguments.dry_run:
-        paths = [check_output(path, True) for path in paths]
-        if arguments.metadata:
-            for path in paths:
+    skip = arguments.skip_existing
+    for wish, path in zip(wishes, paths_of(wishes, arguments), strict=True):
+        plan.jobs.append(Job(wish.take, path, wish.where, skip and path.exists()))
+        if not plan.jobs[-1].done and not arguments.dry_run:
+            check_output(path, True)
+            if arguments.metadata:
                 check_output(path.with_suffix(SIDECAR), arguments.overwrite, (SIDECAR,))
-    plan.jobs = [Job(take, path, where) for (take, where), path in zip(found, paths, strict=True)]
+    if done := sum(job.done for job in plan.jobs):
+        note(f"{done} of {len(plan.jobs)} sounds are there already")
     return plan
+
+
+def read_line(
+    line: Line, base: Take, choice: tuple[Sequence[int], int | None, Any], namer: "Namer", before: int
+) -> list["Wish"]:
+    """The takes of a line, with their names; OptionError and AudioError for what is wrong with it."""
+    if line.error:
+        raise line.error
+    if "prompt" not in map(canonical, line.mapping):
+        raise OptionError('prompt is missing; "" stands for none')
+    wishes: list[Wish] = []
+    for take in takes_from_mapping(line.mapping, base, line.folder, *choice):
+        for sound in filter(None, (take.options.init_audio, take.options.inpaint_audio)):
+            if sound[1] == 0 and not Path(sound[0]).is_file():
+                raise AudioError(f"{sound[0]}: no such audio file")
+        name = namer.name(take, before + len(wishes) + 1)
+        check_format(Path(name), take.finish.bit_depth)
+        wishes.append(Wish(take, line.where, name))
+    return wishes
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A take, where it was asked for, and the name that it would have in a folder of its own."""
+
+    take: Take
+    where: str
+    name: str
+
+
+class Namer:
+    """Fills templates; date and time are those of the beginning."""
+
+    def __init__(self) -> None:
+        now = time.localtime()
+        self._now = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now)}
+        self._models: dict[str | None, str] = {}
+
+    def name(self, take: Take, index: int, template: str | None = None) -> str:
+        if take.model not in self._models:
+            self._models[take.model] = model_name(take.model)
+        values = values_of(take, index, model=self._models[take.model], **self._now)
+        return names.fill(take.name if template is None else template, values)
 
 
 def replayed(arguments: argparse.Namespace, flags: Collection[str]) -> "Replay | None":
@@ -124,33 +164,27 @@ def from_stdin() -> str:
     return text
 
 
-def paths_of(takes: list[Take], arguments: argparse.Namespace) -> list[Path]:
+def paths_of(wishes: list[Wish], arguments: argparse.Namespace) -> list[Path]:
     """One path per take, none twice; OptionError where a named file exists or would be written twice."""
-    now = time.localtime()
-    common = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now)}
-
-    models = {model: model_name(model) for model in {take.model for take in takes}}
-
-    def values(take: Take, index: int) -> dict[str, Any]:
-        return values_of(take, index, model=models[take.model], **common)
-
+    replace = arguments.overwrite or arguments.skip_existing
     if is_folder(arguments.output):
-        filled = (names.fill(take.name, values(take, index)) for index, take in enumerate(takes, 1))
-        return names.free_paths(arguments.output or OUTPUT, filled, arguments.overwrite)
+        beside = SIDECAR if arguments.metadata else ""
+        return names.free_paths(arguments.output or OUTPUT, [w.name for w in wishes], replace, beside)
     path = Path(arguments.output)
-    if any(take.name != names.TEMPLATE for take in takes):
+    if any(w.take.name != names.TEMPLATE for w in wishes):
         raise OptionError(f"name: --output {path} is a file already; give a folder, ending in /")
-    if len(takes) == 1:
-        return [path if arguments.dry_run else check_output(path, arguments.overwrite)]
-    several = len({take.options.prompt for take in takes}) > 1
-    ending = names.TEMPLATE if several else "{seed}"
-    paths = []
-    for index, take in enumerate(takes, 1):
-        name = names.fill(ending + path.suffix, values(take, index))
-        one = path.with_name(f"{path.stem}-{name}")
-        if one in paths:
+    paths = [path]
+    if len(wishes) != 1:
+        several = len({w.take.options.prompt for w in wishes}) > 1
+        template = (names.TEMPLATE if several else "{seed}") + path.suffix
+        namer = Namer()
+        paths = [path.with_name(f"{path.stem}-{namer.name(w.take, k, template)}") for k, w in enumerate(wishes, 1)]
+    for wish, one in zip(wishes, paths, strict=True):
+        check_format(one, wish.take.finish.bit_depth)
+        if paths.count(one) > 1:
             raise OptionError(f"seed: {one} would be written twice, since a seed is given twice; leave one out")
-        paths.append(one if arguments.dry_run else check_output(one, arguments.overwrite))
+        if not arguments.dry_run:
+            check_output(one, replace)
     return paths
 
 
