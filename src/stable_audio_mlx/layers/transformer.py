@@ -12,6 +12,7 @@ from .blocks import Blocks, mlp
 from .feedforward import Conformer, FeedForward
 from .norms import DynamicTanh, LayerNorm, RMSNorm
 from .positions import LearnedPositions, SinusoidalPositions
+from .recompute import recomputed_module
 
 Result = TypeVar("Result")
 # Names inside a block: stable-audio-tools -> ours.
@@ -196,7 +197,7 @@ class Transformer(Blocks):
             mask = mx.concatenate([mx.ones((batch, lead), dtype=mx.bool_), mask], axis=1)
         none = [None] * self.depth
         for block, kv, m, e in zip(self.blocks, keys_values or none, modulations or none, local or none, strict=True):
-            run = nn.utils.checkpoint(block) if self.recompute else block
+            run = recomputed_module(block) if self.recompute else block
             x = run(x, kv, m, None if e is None else after(lead, e, length), mask)
         return self.project_out(x[:, memory:])
 

@@ -1,7 +1,7 @@
 """LoRAs in training: layers whose weight is the frozen base's, changed by what is learned."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from ..errors import OptionError
+from ..layers.recompute import recomputed
 from ..lora.adapter import BASES, KINDS, Adapter, Layer, changed, singular_bases
 from ..lora.patterns import chosen
 from ..lora.stack import Target, find_targets
@@ -113,17 +114,14 @@ class AdaptedLayer(nn.Module):
         learned = self.learned
         if self._drawn.kept is not None:
             learned["lora_A"] = learned["lora_A"] * self._drawn.kept
-        return self._run()(learned, x)
+        return recomputed(self._run)(learned, x)
 
-    def _run(self) -> Callable[[dict[str, mx.array], mx.array], mx.array]:
-        def run(learned: dict[str, mx.array], x: mx.array) -> mx.array:
-            own, self.base.weight = self.base.weight, self.effective(learned)
-            try:
-                return self.base(x)
-            finally:
-                self.base.weight = own
-
-        return mx.checkpoint(run)
+    def _run(self, learned: dict[str, mx.array], x: mx.array) -> mx.array:
+        own, self.base.weight = self.base.weight, self.effective(learned)
+        try:
+            return self.base(x)
+        finally:
+            self.base.weight = own
 
 
 def adapt(built: AudioModel, settings: LoraSettings, seed: int = 0) -> dict[str, AdaptedLayer]:
