@@ -15,6 +15,7 @@ TEMPLATE = "{slug}-{seed}"
 SLUG_LENGTH, SLUG_BYTES = 60, 120
 PART_BYTES = 200  # of the 255 that file systems take: room for a number, the extension, a sidecar's ending
 SEPARATORS = "-_ ."
+_SPEC = re.compile(r"\d{0,2}(\.\d{1,2})?[dfg]?")  # a width of a billion is a way to take all memory
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = {
     "con",
@@ -54,6 +55,9 @@ def fields(template: str) -> list[str]:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise OptionError(f"name: {template!r} is no template ({error}); write {{{{ for a brace") from None
+    for _, name, spec, _ in parts:
+        if not _SPEC.fullmatch(spec or ""):
+            raise OptionError(f"name: {{{name}:{spec}}} is no format; give digits, such as {{index:03}}")
     return [name + (f"!{conversion}" if conversion else "") for _, name, _, conversion in parts if name is not None]
 
 

@@ -37,6 +37,7 @@ SOUNDS = ("init_audio", "inpaint_audio")  # files in a mapping, arrays in option
 ARRAYS = {"noise", "step_noise", "return_latents", "batch_size"}  # of Python alone
 # What one of these says, the others of a base say no longer.
 RIVALS = ({"seconds", "bars", "continue_to", "extend_by"}, {"strength", "init_noise_level"})
+DEPTH = 4  # of lists in an option, and one more
 ONE_EACH = ("prompt", "negative_prompt", "seconds", "seed")
 
 
@@ -169,9 +170,11 @@ def canonical(word: Any) -> str:
     raise OptionError(f"{word}: unknown option, {hint}")
 
 
-def plain(key: str, value: Any, folder: Path) -> Any:
+def plain(key: str, value: Any, folder: Path, depth: int = 0) -> Any:
     """Lists become tuples, so that equal options are equal."""
-    return tuple(plain(key, one, folder) for one in value) if isinstance(value, list | tuple) else value
+    if depth > DEPTH:
+        raise OptionError(f"{key}: lists in lists in lists ..., which no option has")
+    return tuple(plain(key, one, folder, depth + 1) for one in value) if isinstance(value, list | tuple) else value
 
 
 def sound_file(key: str, value: Any, folder: Path) -> tuple[str, int]:

@@ -14,7 +14,7 @@ import pytest
 from stable_audio_mlx import audio
 from stable_audio_mlx.cli.generate import main
 
-from . import checkpoints
+from . import checkpoints, loras
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "model" / "tiny"
@@ -97,6 +97,18 @@ def test_the_only_line_of_a_file_fails_with_its_number(go, tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a", "seconds": 99}\n')
     code, out, err = go("--prompt-file", "p.jsonl")
     assert (code, out) == (2, []) and "error: p.jsonl:1: seconds: 99" in err and "0 of 1 sounds were made" in err
+
+
+def test_loras_act_on_their_own_line_alone(go, tmp_path):
+    loras.write(tmp_path / "l.safetensors", "lora")
+    line = '{"prompt": "a", "seed": 1, "name": "%s"%s}\n'
+    with_lora = ', "lora": "l.safetensors:0.7"'
+    (tmp_path / "p.jsonl").write_text(line % ("1", "") + line % ("2", with_lora) + line % ("3", ""))
+    assert go("--prompt-file", "p.jsonl")[0] == 0
+    go("-p", "a", "--seed", 1, "-o", "plain.wav")
+    go("-p", "a", "--seed", 1, "--lora", "l.safetensors:0.7", "-o", "lora.wav")
+    assert same("output/1.wav", "plain.wav") and same("output/3.wav", "plain.wav")
+    assert same("output/2.wav", "lora.wav") and not same("output/2.wav", "plain.wav")
 
 
 def test_csv_and_text(go, tmp_path):

@@ -88,6 +88,8 @@ def test_templates(template, name):
         ("{}", "unknown field"),
         ("{seed.__class__}", "unknown field"),
         ("{seed!r}", "unknown field"),
+        ("{slug:>999999999}", "is no format"),
+        ("{slug:{seed}}", "is no format"),
         ("../{slug}", "out of the output folder"),
         ("/tmp/{slug}", "out of the output folder"),
         ("{slug}.xyz", "unknown format '.xyz'"),

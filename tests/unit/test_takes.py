@@ -1,5 +1,6 @@
 """Mappings to takes: every key does what its option does, every other one is an error with the nearest name."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -81,6 +82,7 @@ def test_ways_to_write_one_lora(value):
         ({"name": "{slugs}"}, "did you mean {slug}?"),
         ({"inpaint": [[2, 1]], "init_audio": "a.wav"}, "0 <= start < end"),
         ({"cfg_interval": [1]}, "must be (low, high)"),
+        ({"sigmas": json.loads("[" * 900 + "]" * 900)}, "lists in lists"),
     ],
 )
 def test_what_cannot_be_is_one_line(mapping, what):
