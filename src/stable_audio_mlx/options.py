@@ -127,18 +127,21 @@ class GenerateOptions:
 
     def _check_music(self) -> None:
         require("bpm", self.bpm is None or self.bpm <= 1000, "must be at most 1000", self.bpm)
-        require(
-            "beats_per_bar", whole(self.beats_per_bar, 1, 64), "must be a whole number up to 64", self.beats_per_bar
-        )
+        beats = self.beats_per_bar
+        require("beats_per_bar", whole(beats, 1, 64), "must be a whole number up to 64", beats)
         require("bars", self.bars is None or self.bpm is not None, "needs bpm, the beats a minute", self.bars)
         require("key", self.key is None or isinstance(self.key, str), "must be text, as in A minor", self.key)
         if self.key is not None:
             Key.parse(self.key)
-        require("loop", self.loop in (True, False, *LOOPS), f"must be true, {' or '.join(LOOPS)}", self.loop)
+        known = isinstance(self.loop, bool) or self.loop in LOOPS
+        require("loop", known, f"must be true, {' or '.join(LOOPS)}", self.loop)
+        require("long", isinstance(self.long, bool), "must be true or false", self.long)
         for text in as_list(self.prompt):
             parse(text, self.tempo)
         for text in as_list(self.negative_prompt):
-            require("negative_prompt", len(parse(text).parts) == 1, "must be one prompt; || mixes only others", text)
+            said = parse(text)
+            require("negative_prompt", len(said.parts) == 1, "must be one prompt; || mixes only others", text)
+            require("negative_prompt", not said.negative.text, "has a negative weight; say that in the prompt", text)
 
     def _check_sources(self) -> None:
         source = self.inpaint_audio or self.init_audio
@@ -169,8 +172,11 @@ class GenerateOptions:
                 return
         if len(lengths) > 1:
             raise OptionError(f"{' and '.join(lengths)} each say how long the sound becomes; give one of them")
-        crossfaded = self.loop == "crossfade" and self.inpaint_audio is not None
-        require("loop", not crossfaded, "would need more of the sound than is given; use regenerate", self.loop)
+        given = self.inpaint_audio is not None or self.inpaint or self.continue_to or self.extend_by
+        require("loop", self.loop != "crossfade" or not given, "needs more than is given; use regenerate", self.loop)
+        require(
+            "loop", not (self.loop and self.return_latents), "is closed in sound; leave return_latents out", self.loop
+        )
 
 
 BIT_DEPTHS = ("16", "24", "32f")
