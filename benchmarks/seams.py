@@ -39,8 +39,7 @@ def bands_of(power: np.ndarray) -> np.ndarray:
 def elsewhere(sound: np.ndarray, places: Sequence[int], step: int = 331) -> np.ndarray:
     """``jumps`` all over the sound but near ``places``."""
     others = np.arange(BLOCK, sound.shape[1] - BLOCK, step)
-    far = np.all([np.abs(others - place) > 2 * BLOCK for place in places], axis=0)
-    return jumps(sound, others[far])
+    return jumps(sound, [other for other in others if all(abs(other - place) > 2 * BLOCK for place in places)])
 
 
 def main() -> None:

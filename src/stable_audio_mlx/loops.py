@@ -11,6 +11,7 @@ from .run import Run, prepare
 
 TAIL_SECONDS = 2.0  # made behind a loop and cut off: models end a sound where it is said to end
 UNLIKE = 10.0  # dB between a seam made anew and what stood there
+BLOCK_SECONDS, AUDIBLE = 0.025, 3.0  # dB from one block to the next
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,25 @@ def turned(clip: np.ndarray, run: Run, rate: int, back: bool = False) -> np.ndar
 
 
 def fits(made: np.ndarray, before: np.ndarray, run: Run, rate: int) -> bool:
-    """Whether the seam that ``run`` made, in turned sounds (C, L), is about as loud as what stood there."""
+    """Whether the seam that ``run`` made, in turned sounds (C, L), is about as loud as what stood there.
+
+    At its edges the level may not jump by more than it does anywhere in the sound.
+    """
     start, end = (int(t * rate) for t in (run.options.inpaint or [(0.0, 0.0)])[0])
-    a, b = (10 * np.log10(np.mean(np.square(c[:, start:end])) + 1e-10) for c in (made, before))
-    return bool(abs(a - b) <= UNLIKE)
+    block = max(int(BLOCK_SECONDS * rate), 1)
+
+    def jump(clip: np.ndarray, at: int) -> float:
+        return abs(level(clip[:, at - block : at]) - level(clip[:, at : at + block]))
+
+    own = max((jump(before, at) for at in range(block, before.shape[1] - block, block)), default=0.0)
+    edges = max(jump(made, at) for at in (start, end))
+    change = abs(level(made[:, start:end]) - level(before[:, start:end]))
+    return change <= UNLIKE and edges <= max(own, AUDIBLE)
+
+
+def level(clip: np.ndarray) -> float:
+    """RMS in dB."""
+    return float(10 * np.log10(np.mean(np.square(clip)) + 1e-10))
 
 
 def crossfaded(clip: np.ndarray, samples: int, fade: int) -> np.ndarray:

@@ -50,6 +50,11 @@ def notes(pipe, **options) -> list[str]:
     return [e.message for e in events(pipe, **options) if e.kind == "note"]
 
 
+def own_jumps(sound: np.ndarray) -> np.ndarray:
+    """What a sound jumps by itself at most, but at its beginning and end, and a tenth; 3 dB of level in any case."""
+    return np.maximum(1.1 * elsewhere(sound[:, 2048:-11025], []).max(axis=0), (3, 0, 0))
+
+
 # Long sounds
 
 
@@ -279,7 +284,8 @@ def test_a_given_sound_becomes_a_loop_and_is_kept_but_for_its_ends(pipe):
     [
         {"prompt": "heavy rain", "seconds": 3, "loop": "crossfade"},
         {"prompt": "a minor chord", "seconds": 3, "loop": True},
-        {"prompt": "house beat", "bars": 2, "bpm": 120, "loop": True},
+        {"prompt": "slow siren", "seconds": 3, "loop": True},
+        {"prompt": "house beat at 120 bpm", "bars": 2, "bpm": 120, "loop": True},
     ],
     ids=lambda o: o["prompt"],
 )
@@ -288,8 +294,8 @@ def test_a_loop_played_twice_has_no_seam(tiny, options):
     clip = made(tiny, steps=16, **options)[0]
     twice = np.concatenate([clip, clip], axis=1)
     end, half = clip.shape[1], 22050
-    most = elsewhere(twice, [end - half, end, end + half]).max(axis=0)
-    assert (jumps(twice, [end - half, end, end + half]) <= most).all()
+    plain = made(tiny, steps=16, prompt=options["prompt"])[0]
+    assert (jumps(twice, [end - half, end, end + half]) <= own_jumps(plain)).all()
 
 
 def test_a_seam_that_does_not_fit_is_not_taken(tiny):
@@ -301,17 +307,17 @@ def test_a_seam_that_does_not_fit_is_not_taken(tiny):
 # Seams
 
 
-@pytest.mark.parametrize("prompt", ["heavy rain", "slow siren"])
+@pytest.mark.parametrize("prompt", ["heavy rain", "a minor chord"])
 def test_no_seam_can_be_heard(tiny, prompt):
     """Where a given sound ends and where windows meet, level, spectrum and slope jump no more than the sound itself."""
-    source = made(tiny, prompt=prompt, steps=16)[0][:, :130_000]  # cut off while it sounds, within a latent frame
+    source = made(tiny, prompt=prompt, steps=16)[0][:, :130_800]  # cut off while it sounds, early in a latent frame
     options = {"prompt": prompt, "inpaint_audio": (source, 44100), "extend_by": 3.0, "steps": 16}
     out = made(tiny, **options)[0]
     assert np.array_equal(out[:, : source.shape[1]], source)
     run = prepare(complete(GenerateOptions(seed=1, **options), tiny.facts), tiny._model, tiny.facts)
     places = [source.shape[1], *(p.first * 2208 for p in run.passes[1:])]
-    most = elsewhere(out, places).max(axis=0)
-    assert (jumps(out, places) <= 1.1 * most).all(), f"{jumps(out, places)}, elsewhere at most {most}"
+    most = own_jumps(source)
+    assert (jumps(out, places) <= most).all(), f"{jumps(out, places)}, in the sound itself at most {most}"
 
 
 # Prompts
