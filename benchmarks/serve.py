@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import subprocess
@@ -23,11 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .takes import resident
+from .takes import held
 
 ROOT = Path(__file__).resolve().parent.parent
 JSON = {"Content-Type": "application/json"}
-WARM = 0.2  # of the time, before memory is held against what follows
+WARM = 3  # tenths of the time, before memory is held against what follows
 WORDS = ("kick drum", "heavy rain", "warm pad, c major", "plucked string playing a4", "fast siren", "hi-hat")
 NONSENSE = (
     ("POST", "/v1/jobs", b"{", JSON, 400),
@@ -65,7 +66,11 @@ def measure(model: str, clients: int, seconds: float) -> dict[str, Any]:
         command = [sys.executable, "-m", "stable_audio_mlx", "serve", "--model", model, "--port", "0", "--no-browser"]
         with open(Path(folder, "errors"), "w+") as errors:
             server = subprocess.Popen(
-                [*command, "--library", f"{folder}/library"], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT
+                [*command, "--library", f"{folder}/library"],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
             )
             assert server.stdout is not None
             address = server.stdout.readline()
@@ -84,27 +89,26 @@ def under_load(port: int, pid: int, clients: int, seconds: float) -> dict[str, A
     reader, writer = spawn.Pipe(duplex=False)
     probe = spawn.Process(target=ask_health, args=(port, seconds, writer))
     probe.start()
-    memory = [resident(pid)]
+    memory = [held(pid)]
     for client in crowd:
         client.start()
     while any(client.is_alive() for client in crowd):
         time.sleep(0.5)
-        memory.append(resident(pid))
+        memory.append(held(pid))
     latencies = reader.recv()
     probe.join()
     count = sum((client.count for client in crowd), Counter())
-    warm = memory[int(len(memory) * WARM) :]
-    tenth = max(1, len(warm) // 10)
-    before, after = statistics.median(warm[:tenth]), statistics.median(warm[-tenth:])
+    tenth = max(1, len(memory) // 10)
+    course = [statistics.median(memory[i : i + tenth]) for i in range(0, len(memory) - tenth + 1, tenth)]
+    before, after = course[min(WARM, len(course) - 1)], course[-1]
     return {
         "clients, seconds": f"{clients}, {seconds:g}",
         **{name: count[name] for name in ("jobs", "takes", "cancelled", "hung up", "refused as too many", "nonsense")},
         "lost jobs": count["lost"],
         "wrong answers": count["wrong"],
         "first wrong answers": [text for client in crowd for text in client.wrong][:3],
-        "memory after warming, MB": round(before / 1e6, 1),
-        "memory at the end, MB": round(after / 1e6, 1),
-        "growth": f"{after / before - 1:.1%}",
+        "memory by tenths, MB": [round(m / 1e6) for m in course],
+        "growth after warming": f"{after / before - 1:+.1%}",
         "health asked": len(latencies),
         "health median, ms": round(1000 * statistics.median(latencies), 2),
         "health 99 %, ms": round(1000 * sorted(latencies)[int(0.99 * len(latencies))], 1),

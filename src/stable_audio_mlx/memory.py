@@ -5,7 +5,7 @@ top.  A budget holds for the thread that asked for it; how much freed memory MLX
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def spending(budget: Budget) -> Iterator[None]:
         _current.reset(token)
 
 
-def within(budget: Budget, items: Iterator[T]) -> Iterator[T]:
+def within(budget: Budget, items: Iterator[T]) -> Generator[T, None, None]:
     """The items, each made within ``budget``; what the caller does between two of them is not."""
     while True:
         with spending(budget):

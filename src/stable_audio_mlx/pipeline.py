@@ -150,7 +150,7 @@ class StableAudioPipeline:
         clips = [heard(z[b : b + 1], samples, self._model, self._parts) for b in range(len(z))]
         return [Sound(clip, self.sample_rate) for clip in clips]
 
-    def steps(self, options: GenerateOptions) -> Iterator[Event]:
+    def steps(self, options: GenerateOptions) -> Generator[Event, None, None]:
         """Run, yielding an ``Event`` for each thing that happens; the last one is the result."""
         return within(self._budget, self._events(options))
 

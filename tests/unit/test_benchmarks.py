@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks import compare, floors, make_checkpoint, measure, official, run, takes
+from benchmarks import compare, floors, make_checkpoint, measure, official, run, serve, takes
 from stable_audio_mlx.models.factory import create_model
 from stable_audio_mlx.weights.layout import published_tensors
 from stable_audio_mlx.weights.safetensors import read_header
@@ -172,3 +172,9 @@ def test_many_takes_are_measured_from_outside():
     found = takes.verdict([100] * 10 + [100, 90, 107], [9.0] + [1.0] * 10 + [2.0] * 10)
     assert found == pytest.approx({"growth": 0.07, "slower": 2.0})
     assert "+7.0% at most" in takes.table(result | found)
+
+
+def test_a_server_under_load_is_measured_from_outside():
+    result = serve.measure("tiny", clients=4, seconds=2)
+    assert result["jobs"] and result["health asked"] > 5 and result["exit code"] == 130
+    assert result["lost jobs"] == result["wrong answers"] == result["tracebacks"] == 0, result

@@ -27,7 +27,7 @@ class Asked:
 
     @staticmethod
     def file_name(take: Take, seed: int) -> str:
-        return names.safe(f"{names.slug(take.options.prompt or 'sound')}-{seed}")
+        return names.safe(f"{names.slug(str(take.options.prompt) or 'sound')}-{seed}")
 
     @staticmethod
     def settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class StudioServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Without the look-up of the host's name that ``HTTPServer`` makes, which can take seconds."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._room.acquire(blocking=False):

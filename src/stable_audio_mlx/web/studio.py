@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Studio:
     def ready(self) -> None:
         """Look at the models, the chosen one first, in the thread that owns them."""
         for name in self.models.names():
-            self.queue.do(lambda name=name: self._describe(name))
+            self.queue.do(partial(self._describe, name))
 
     def _describe(self, name: str) -> None:
         self.models.describe(name, self.loras.files())
@@ -59,8 +60,9 @@ class Studio:
         facts = self.models.facts(asked.model)
         for name, _ in asked.request.get("lora", ()):
             self.models.check_lora(asked.model, name)
-        for take in asked.takes if facts else ():
-            check_length(complete(take.options, facts))
+        for take in asked.takes:
+            if facts:
+                check_length(complete(take.options, facts))
         return self.queue.add(Job({**asked.request, "model": asked.model}, asked, len(asked.takes)))
 
     def make(self, job: Job, report: Callable[..., None]) -> None:
@@ -118,7 +120,7 @@ def given_sound(path: str) -> tuple[Any, int]:
     return audio.read(path)
 
 
-def check_length(options: Completed) -> None:
+def check_length(options: Completed | None) -> None:
     """OptionError for a sound that would keep everybody waiting."""
-    if max(options.seconds) > LONGEST:
+    if options and max(options.seconds) > LONGEST:
         raise OptionError(f"seconds: {max(options.seconds):g} is more than the studio makes; the most is {LONGEST:g}")
