@@ -183,7 +183,7 @@ def test_ranges_of_a_sound(client, take):
 def test_formats_to_download(client, take):
     status, headers, data = client.ask("GET", take["url"] + "?format=flac&download")
     assert status == 200 and data[:4] == b"fLaC" and "attachment" in headers["Content-Disposition"]
-    assert headers["Content-Disposition"].endswith('.flac"')
+    assert headers["Content-Disposition"].endswith(".flac")
     assert "attachment" in client.ask("GET", take["url"] + "?download")[1]["Content-Disposition"]
     assert client.refused("GET", take["url"] + "?format=exe")[0] == 400
 
@@ -328,3 +328,21 @@ def test_no_value_of_an_option_is_a_defect(client, take, key):
             with contextlib.suppress(OptionError, Refused):
                 for one in asked.read({"prompt": "x", **base, key: value}, client.studio).takes:
                     complete(one.options, client.studio.models.facts("tiny"))
+
+
+def test_words_in_any_script(client):
+    take = client.take(prompt="鼓 колокол, ©")
+    assert client.json("GET", f"/v1/takes/{take['id']}")["prompt"] == "鼓 колокол, ©" and "колокол" in take["file"]
+    for query in ("?download", "?format=flac"):
+        status, headers, _ = client.ask("GET", take["url"] + query)
+        assert status == 200 and "%D0%BA" in headers["Content-Disposition"]
+    body = {"input": "鼓 колокол", "seconds": 0.5, "steps": 1, "response_format": "wav"}
+    assert json.loads(client.ask("POST", "/v1/audio/speech", body)[1]["X-Generation-Json"])["prompt"] == "鼓 колокол"
+    half = b'{"prompt": "\\ud800"}'
+    assert client.refused("POST", "/v1/jobs", half, {"Content-Type": "application/json"})[0] == 400
+
+
+def test_what_a_run_remarks_is_kept_with_the_take(client):
+    take = client.take(negative_prompt="noise", normalize="lufs:-14")
+    assert any("negative_prompt has no effect" in note for note in take["notes"])
+    assert take["settings"]["normalize"] == "lufs:-14" and len(take["notes"]) == len(set(take["notes"]))

@@ -8,7 +8,7 @@ from .. import audio
 from ..files import SOUNDS
 from ..sound import Sound
 from .library import SOUND, Kept
-from .replies import TYPES, Refused, Reply, file_reply
+from .replies import TYPES, Refused, Reply, attachment, file_reply
 
 ENCODING = threading.Lock()  # one at a time: the memory of one long sound
 
@@ -27,5 +27,5 @@ def encoded(kept: Kept, suffix: str) -> Reply:
     with ENCODING, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / kept.sound.with_suffix(suffix).name
         Sound(*audio.read(kept.sound), kept.facts.get("settings", {})).save(path)
-        headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
+        headers = {"Content-Disposition": attachment(path.name)}
         return Reply(path.read_bytes(), TYPES[suffix], 200, headers)

@@ -137,6 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         self._check_size(MOST_JSON)
         try:
             value = json.loads(self._read().decode("utf-8"), parse_constant=_no_constant)
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair can be escaped, but not said
         except (ValueError, RecursionError) as error:
             raise Refused(400, f"the body is no JSON ({error})") from None
         if not isinstance(value, dict):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 CHUNK = 1 << 18
 MOST_WORDS = 600  # characters of a refusal, which may quote what was sent
@@ -95,13 +96,18 @@ def file_reply(path: Path, wanted: str | None, name: str | None = None) -> Reply
         raise Refused(404, "the file is gone") from None
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if name:
-        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        headers["Content-Disposition"] = attachment(name)
     part = byte_range(wanted, size)
     if part is None:
         return Reply(FilePart(path, 0, size), TYPES[path.suffix], 200, headers)
     first, last = part
     headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     return Reply(FilePart(path, first, last - first + 1), TYPES[path.suffix], 206, headers)
+
+
+def attachment(name: str) -> str:
+    """A ``Content-Disposition`` that saves under this name, in whatever script (RFC 6266)."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Studio:
         asked: Asked = job.work
         for number, take in enumerate(asked.takes, 1):
             report(phase="loading", take=number, step=0, steps=0)
-            began = time.perf_counter()
+            began, notes = time.perf_counter(), []
             pipeline = self.models.open(asked.model)
             options = with_sounds(take.options, given_sound)
             with contextlib.closing(pipeline.steps(options)) as events:
@@ -78,13 +79,15 @@ class Studio:
                     if event.kind == "options":
                         check_length(event.options)
                     elif event.kind == "note":
+                        notes.append(event.message)
                         report(note=event.message)
                     elif event.kind == "step":
                         report(phase="sampling", step=event.step, steps=event.total or 0)
                     elif event.kind in ("text", "decode"):
                         report(phase={"text": "starting", "decode": "decoding"}[event.kind])
             for sound in pipeline.sounds(event):
-                kept = self.keep(finish(sound, take.finish), asked, take, time.perf_counter() - began)
+                sound = finish(replace(sound, notes=(*notes, *sound.notes)), take.finish)
+                kept = self.keep(sound, asked, take, time.perf_counter() - began)
                 report(kept=kept.shown())
 
     def keep(self, sound: Sound, asked: Asked, take: Take, took: float) -> Kept:

@@ -5,7 +5,7 @@ import { $, h, icon, say, seconds } from "./dom.js";
 import { Wave } from "./wave.js";
 
 const DRAFT = "studio-draft";
-const FIELDS = ["prompt", "seconds", "bars", "bpm", "key", "seed", "steps", "sampler", "cfg", "negative", "count"];
+const FIELDS = ["prompt", "seconds", "bars", "bpm", "key", "seed", "steps", "sampler", "cfg", "level", "negative", "count"];
 const KEYS = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
   .flatMap((note) => [`${note} major`, `${note} minor`]);
 
@@ -137,6 +137,8 @@ export class Composer {
     const numbers = { steps: "steps", cfg: "cfg_scale" };
     for (const [id, key] of Object.entries(numbers)) if ($(id).value && !$(id).disabled) asked[key] = Number($(id).value);
     if ($("sampler").value) asked.sampler = $("sampler").value;
+    if ($("level").value) asked.normalize = $("level").value;
+    if ($("trim").checked) asked.trim_silence = true;
     if ($("negative").value.trim() && !$("negative").disabled) asked.negative_prompt = $("negative").value.trim();
     const loras = Object.entries(this.#strengths).filter(([name, s]) => s && model.loras?.[name] === "");
     if (loras.length) asked.lora = loras;
@@ -324,6 +326,8 @@ export class Composer {
     $("cfg").value = request.cfg_scale ?? "";
     $("sampler").value = request.sampler ?? "";
     $("negative").value = request.negative_prompt ?? "";
+    $("level").value = request.normalize ?? "";
+    $("trim").checked = !!request.trim_silence;
     this.#strengths = Object.fromEntries(request.lora ?? []);
     this.#loras(this.model.loras ?? {});
     $("more").open = true;
@@ -333,7 +337,7 @@ export class Composer {
 }
 
 // What says how long a sound becomes, and what is only for sounds from nothing.
-export const LENGTHS = ["seconds", "bars", "loop", "long"];
+export const LENGTHS = ["seconds", "bars", "loop", "long", "trim_silence"];
 
 // A sound that goes on behind its end, or another way from a place in it.
 export function continuation(sound, from, to) {

@@ -16,7 +16,7 @@ const player = new Player();
 const cards = new Map(); // take id -> Card, as they are shown
 const removed = new Set(); // takes that are not shown any more
 const doomed = new Set(); // those of them that can still be undone
-let shown = PAGE, changes = null, modelsKnown = "";
+let shown = PAGE, changes = null, modelsKnown = "", latest = [];
 const mine = new Set(JSON.parse(sessionStorage.getItem("studio-jobs") ?? "[]")); // jobs that this tab asked for
 const heard = new Set(); // takes that were played by themselves
 
@@ -35,6 +35,7 @@ async function ask(request, endless = false) {
   sessionStorage.setItem("studio-jobs", JSON.stringify([...mine].slice(-50)));
   if (!endless) {
     say("Asked for");
+    setTimeout(hear); // a quick one can be there before the answer that says its name
     if (matchMedia("(max-width: 899px)").matches) $("takes").scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
   }
   return job;
@@ -189,6 +190,7 @@ async function refill() {
     endless.job = "asked";
     const job = await ask({ ...composer.request(), n: 1, seed: undefined }, true);
     endless.job = job.id;
+    hear();
   } catch (error) {
     endless.job = null;
     if (!(error instanceof Failed)) throw error;
@@ -222,12 +224,17 @@ async function news(state) {
   $("problem").hidden ||= $("problem").dataset.lost === "true";
   $("problem").dataset.lost = "false";
   jobs.show(state.jobs);
-  for (const job of state.jobs) for (const take of mine.has(job.id) ? job.takes : []) arrived(job, take);
+  latest = state.jobs;
+  hear();
   const ended = state.jobs.find((job) => job.id === endless.job && ["failed", "cancelled"].includes(job.state));
   if (ended) { endless.job = null; setEndless(false); }
   const models = JSON.stringify(state.models);
   if (models !== modelsKnown) { modelsKnown = models; composer.setModels(state.models); }
   if (state.takes !== changes) { changes = state.takes; await load(); }
+}
+
+function hear() {
+  for (const job of latest) for (const take of mine.has(job.id) ? job.takes : []) arrived(job, take);
 }
 
 // A take that this tab asked for: it is heard if nothing else plays.
