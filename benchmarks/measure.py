@@ -66,7 +66,7 @@ def measure(
     meter, started = Meter(), started or time.time()
     import mlx.core as mx
 
-    from stable_audio_mlx import audio, cpu, pipeline
+    from stable_audio_mlx import audio, cpu, events, pipeline
     from stable_audio_mlx.models.dit import DiT
     from stable_audio_mlx.options import GenerateOptions
     from stable_audio_mlx.weights.source import ModelSource
@@ -97,7 +97,7 @@ def measure(
     write_sound(audio, event.value, pipe.sample_rate)
     meter.enter("end")
     to_sound = time.time() - started
-    peak, peak_mlx = pipeline.peak_memory(), mx.get_peak_memory()
+    peak, peak_mlx = events.peak_memory(), mx.get_peak_memory()
     return {
         "model": pipe.name,
         "device": str(mx.default_device()),
