@@ -8,7 +8,9 @@ words, the sounds in length, so that what is kept for one prompt or one shape sh
 """
 
 import argparse
+import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -59,11 +61,12 @@ def measure(model: str, takes: int, steps: int, same: bool = False, low_memory: 
             *(["--low-memory"] if low_memory else []),
         ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        memory, seconds, last = [], [], time.perf_counter()
+        memory, seconds, work, last = [], [], [0.0], time.perf_counter()
         assert process.stdout
         for path in process.stdout:
             seconds.append(time.perf_counter() - last)
             memory.append(held(process.pid))
+            work.append(worked(process.pid))
             Path(path.strip()).unlink()  # a disk's cache is not the matter here
             last = time.perf_counter()
         if process.wait():
@@ -74,7 +77,7 @@ def measure(model: str, takes: int, steps: int, same: bool = False, low_memory: 
         "steps": steps,
         "memory": memory,
         "seconds": seconds,
-        **verdict(memory, seconds),
+        **verdict(memory, busy(work, seconds)),
     }
 
 
@@ -100,6 +103,20 @@ def held(pid: int) -> int:
     return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout) * 1024
 
 
+def worked(pid: int) -> float:
+    """CPU-seconds of a process so far, which a busy machine changes little; 0 where /proc does not tell."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    user, system = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def busy(work: list[float], seconds: list[float]) -> list[float]:
+    """CPU-seconds of each take, or its wall time."""
+    return [after - before for before, after in itertools.pairwise(work)] if work[-1] else seconds
+
+
 def table(result: dict[str, Any]) -> str:
     """The measurement as text."""
     memory, seconds, takes = result["memory"], result["seconds"], result["takes"]
@@ -107,7 +124,9 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['model']}: {takes} takes of {result['steps']} steps", f"{'take':>6}{'memory':>12}{'time':>10}"]
     lines += [f"{n:>6}{memory[n - 1] / 1e6:>9.1f} MB{seconds[n - 1]:>8.3f} s" for n in shown]
     lines.append(f"memory after take {WARM}: {result['growth']:+.1%} at most")
-    lines.append(f"time of the last {WARM} takes over that of the first warm ones: {result['slower']:.2f} (medians)")
+    lines.append(
+        f"time of the last {WARM} takes over that of the first warm ones: {result['slower']:.2f} (median CPU-seconds)"
+    )
     return "\n".join(lines)
 
 
