@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stable_audio_mlx import StableAudioPipeline
-from stable_audio_mlx.data import captions, synth
+from stable_audio_mlx.data import synth, vocabulary
 from stable_audio_mlx.metrics import si_sdr
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.factory import create_model
@@ -95,7 +95,7 @@ def test_training_and_pipeline_condition_alike(untrained, exported):
     t = mx.array([0.9, 0.3])
     ids = np.zeros((2, tiny.MAX_LENGTH), np.int32)
     for row, text in zip(ids, texts, strict=True):
-        tokens = [*captions.token_ids(text), captions.END]
+        tokens = [*vocabulary.token_ids(text), vocabulary.END]
         row[: len(tokens)] = tokens
     ours = untrained.velocity(x, t, mx.array(ids), mx.array(seconds) / tiny.LONGEST, mx.ones((2,)))
     found = pipe.conditioning_arrays(texts, seconds)

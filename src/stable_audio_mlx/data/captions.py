@@ -1,82 +1,98 @@
-"""Words for the sounds of ``synth``: several ways to ask for each, and the tokenizer that reads them."""
+"""Captions of the sounds of ``synth``: many ways to ask for each.
 
-import json
-import re
-from functools import cache
+What is left out has a usual value: octave 4, note C, a C major chord, 120 beats a minute, a rock beat.
+"""
 
 import numpy as np
 
-from .synth import Sound, vocabulary
+from .synth import Sound
+from .voices import HITS
 
 OCTAVE_WORDS = {2: ("low", "deep"), 3: ("low", "deep"), 4: ("middle", "mid"), 5: ("high", "bright")}
 WHOLE = {
-    "kick": ("kick drum", "kick", "bass drum", "deep kick drum", "kick drum hit"),
-    "snare": ("snare drum", "snare", "snare hit", "snappy snare drum"),
-    "closed hat": ("hi-hat", "closed hi-hat", "tight hi-hat", "hihat", "closed hat"),
-    "open hat": ("open hi-hat", "open hat", "open hihat", "long open hi-hat"),
-    "clap": ("clap", "hand clap", "hand claps", "handclap"),
+    "kick": ("kick drum", "kick", "bass drum", "kick drum hit", "punchy kick", "drum kick"),
+    "snare": ("snare drum", "snare", "snare hit", "snappy snare drum", "drum snare"),
+    "closed hat": ("hi-hat", "closed hi-hat", "tight hi-hat", "hihat", "closed hat", "hat closed", "short crisp hat"),
+    "open hat": ("open hi-hat", "open hat", "long open hi-hat", "hat open", "washy open hat"),
+    "clap": ("clap", "hand clap", "drum clap", "clap hit"),
     "sweep up": ("noise sweep up", "rising noise sweep", "noise riser", "upward whoosh", "noise sweep", "riser"),
     "sweep down": ("noise sweep down", "falling noise sweep", "downward whoosh", "noise faller", "downlifter"),
-    "rain light": ("light rain", "rain", "rain falling", "gentle rain", "soft rain falling"),
-    "rain heavy": ("heavy rain", "heavy rain falling", "strong rain", "rain storm", "downpour"),
-    "siren slow": ("slow siren", "siren", "slow alarm siren", "siren wailing slowly"),
-    "siren fast": ("fast siren", "fast alarm siren", "police siren", "alarm", "siren wailing fast"),
-}
+    "rain light": ("light rain", "rain", "rain falling", "gentle rain", "soft rain falling", "slow light rain"),
+    "rain heavy": ("heavy rain", "heavy rain falling", "strong rain", "rain storm", "downpour", "rain, heavy"),
+    "siren slow": ("slow siren", "siren", "slow alarm siren", "siren wailing slowly", "siren, slow"),
+    "siren fast": ("fast siren", "fast alarm siren", "police siren", "siren wailing fast", "siren, fast"),
+}  # fmt: skip
 BEATS = {
-    "house": ("house beat", "four on the floor beat", "techno beat", "dance beat", "house drum loop"),
-    "rock": ("rock beat", "drum beat", "rock drum loop", "drum loop", "beat"),
+    "house": (
+        "house beat",
+        "four on the floor beat",
+        "techno beat",
+        "dance beat",
+        "house drum loop",
+        "house",
+        "techno",
+    ),
+    "rock": ("rock beat", "drum beat", "rock drum loop", "drum loop", "beat", "rock", "simple pop beat", "drums"),
 }
-NOTE_TEMPLATES = ("{p} {w}", "{w} note {p}", "{w} playing {p}", "{w} in {p}", "{w}, {p}")
+NOTE_TEMPLATES = ("{p} {w}", "{w} note {p}", "{w} playing {p}", "{w} in {p}", "{w}, {p}", "{p} on {w}", "{p}, {w}")
 NOTE_WORDS = {
-    "bass": ("bass", "bass guitar", "synth bass", "deep bass", "low bass"),
+    "bass": ("bass", "bass guitar", "synth bass", "deep bass", "low bass", "bass note"),
     "synth": ("synth", "saw synth", "sawtooth synth", "synth lead", "buzzy synth"),
-    "pluck": ("pluck", "plucked string", "guitar", "plucked guitar", "harp"),
+    "pluck": ("pluck", "plucked string", "guitar", "plucked guitar", "harp", "guitar string"),
 }
 UNNAMED = {"bass": "bass note", "synth": "{o} synth note", "pluck": "{o} plucked string"}
-PADS = ("{r} {m} chord", "{r} {m} pad", "warm pad, {r} {m}", "{r} {m} chord pad", "slow ambient pad in {r} {m}")
-FRAMES = ("{}", "{}", "a {}", "the sound of a {}", "a single {}", "{} sound", "one {}", "{}, please", "{}, clean")
-BARE_FRAMES = ("{}", "{} sound", "one {}", "{}, please", "{}, clean")
-STRANGERS = ("xylograph", "quux", "vorpal")  # words outside the vocabulary: they must not matter
-WORD = "[a-z]+|[0-9]+"
-PAD, END, UNKNOWN = 0, 1, 2
+PADS = ("{c} chord", "{c} pad", "pad, {c}", "{c} chord pad", "slow ambient pad in {c}", "soft pad chord in {c}")
+FRAMES = ("{}", "{}", "a {}", "the sound of a {}", "a single {}", "one {} please", "{}, clean", "{} with a drum")
+PLAIN_FRAMES = ("{}", "{}", "{}, clean", "{} sound")
+IN_TIME = ("{} at {b} bpm", "{b} bpm {}", "{}, {b} bpm", "{b} {}")
 
 
 def caption(sound: Sound, rng: np.random.Generator) -> str:
-    """One of the ways to ask for ``sound``.
-
-    What is left out has a usual value: octave 4, note C, a major chord on C, 120 beats a minute.
-    """
+    """One of the ways to ask for ``sound``."""
     text = _core(sound, rng)
-    # "a minor chord" is A minor: a chord without a root takes no article.
-    article = sound.kind != "pad" or text[:2] not in ("ma", "mi")
-    if rng.random() < 0.5:
-        text = _pick(rng, FRAMES if article else BARE_FRAMES).format(text)
-    if rng.random() < 0.15:
-        text = f"{_pick(rng, STRANGERS)} {text}" if rng.random() < 0.5 else f"{text} {_pick(rng, STRANGERS)}"
+    if sound.kind in HITS:
+        text = _pick(rng, FRAMES[: len(FRAMES) - 1] if rng.random() < 0.5 else ("{}",)).format(text)
+        if rng.random() < 0.12:  # a tempo or a key does not make a beat of it
+            text = _at(text, int(rng.integers(60, 180)), rng)
+        elif rng.random() < 0.05:
+            text = f"{text} in {_pick(rng, ('c', 'f#', 'e minor', 'a'))}"
+    elif not sound.bpm and rng.random() < 0.06:
+        text = _at(text, int(rng.integers(60, 180)), rng)
+    elif not sound.note and rng.random() < 0.3:
+        text = _pick(rng, FRAMES[:7]).format(text)
     return text
+
+
+def _at(text: str, bpm: int, rng: np.random.Generator) -> str:
+    return _pick(rng, IN_TIME).format(text, b=bpm)
 
 
 def _core(sound: Sound, rng: np.random.Generator) -> str:
     if sound.kind == "beat":
         words = _pick(rng, BEATS[sound.style])
-        if sound.bpm == 120 and rng.random() < 0.3:
-            return words
-        return _pick(rng, ("{w} at {b} bpm", "{b} bpm {w}", "{w}, {b} bpm")).format(w=words, b=sound.bpm)
+        return words if sound.bpm == 120 and rng.random() < 0.25 else _at(words, sound.bpm, rng)
     if sound.kind == "pad":
-        root, mode = sound.note.split()
-        if root == "C" and rng.random() < 0.3:
-            return _pick(rng, (f"{mode} chord", f"{mode} chord pad", *(("chord pad", "warm pad") * (mode == "major"))))
-        return _pick(rng, PADS).format(r=root.lower(), m=mode)
+        return _chord(sound, rng)
     if sound.kind in NOTE_WORDS:
         return _note(sound, rng)
     return _pick(rng, WHOLE[f"{sound.kind} {sound.style}".strip()])
 
 
+def _chord(sound: Sound, rng: np.random.Generator) -> str:
+    root, mode = sound.note.split()
+    if root == "C" and rng.random() < 0.3:
+        return _pick(rng, (f"{mode} chord", f"{mode} pad", *(("chord", "pad") * (mode == "major"))))
+    # "a chord" is any chord, not one on A.
+    short = mode == "major" and root != "A" and rng.random() < 0.15
+    return _pick(rng, PADS).format(c=root if short else f"{root} {mode}")
+
+
 def _note(sound: Sound, rng: np.random.Generator) -> str:
     words, octave = _pick(rng, NOTE_WORDS[sound.kind]), _pick(rng, OCTAVE_WORDS[sound.octave])
     if sound.note == "C" and rng.random() < 0.3:
-        return UNNAMED[sound.kind].format(o=octave)
-    pitch, way = sound.note.lower(), rng.random()
+        text = UNNAMED[sound.kind].format(o=octave)
+        return text if sound.octave != 4 or rng.random() < 0.5 else text.replace(octave, "").strip()
+    pitch, way = sound.note, rng.random()
     if sound.kind == "bass" or (sound.octave == 4 and way < 0.3):
         pitch = pitch if rng.random() < 0.7 else f"{pitch}{sound.octave}"
     elif way < 0.7:
@@ -84,65 +100,8 @@ def _note(sound: Sound, rng: np.random.Generator) -> str:
     else:
         words = f"{octave} {words}"
     # "a bass" is any bass, not one that plays A.
-    return _pick(rng, NOTE_TEMPLATES[pitch == "a" :]).format(w=words, p=pitch)
+    return _pick(rng, NOTE_TEMPLATES[pitch == "A" :]).format(w=words, p=pitch)
 
 
 def _pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
     return items[rng.integers(len(items))]
-
-
-@cache
-def words() -> tuple[str, ...]:
-    """Every word that a caption can hold, but for the strangers."""
-    rng = np.random.default_rng(0)
-    found = {w for s in vocabulary() for _ in range(300) for w in split(caption(s, rng))}
-    return tuple(sorted(found - set(STRANGERS)))
-
-
-def split(text: str) -> list[str]:
-    """Runs of letters and runs of digits, in lower case."""
-    return re.findall(WORD, text.lower())
-
-
-@cache
-def token_table() -> dict[str, int]:
-    """Word -> token id, the three special tokens first."""
-    return {"<pad>": PAD, "</s>": END, "<unk>": UNKNOWN, **{word: i for i, word in enumerate(words(), 3)}}
-
-
-def token_ids(text: str) -> list[int]:
-    """What the tokenizer gives for a text, without its end mark."""
-    return [token_table().get(word, UNKNOWN) for word in split(text)]
-
-
-def tokenizer_json() -> str:
-    """A word tokenizer with T5's conventions (0 pads, 1 ends, 2 stands for the unknown) as a tokenizer.json."""
-    table = token_table()
-    return json.dumps(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [
-                {"id": i, "content": token, "special": True}
-                | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-                for token, i in list(table.items())[:3]
-            ],
-            "normalizer": {"type": "Lowercase"},
-            "pre_tokenizer": {
-                "type": "Split",
-                "pattern": {"Regex": WORD},
-                "behavior": "Removed",
-                "invert": True,
-            },
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-                "special_tokens": {"</s>": {"id": "</s>", "ids": [END], "tokens": ["</s>"]}},
-            },
-            "decoder": None,
-            "model": {"type": "WordLevel", "vocab": table, "unk_token": "<unk>"},
-        },
-        indent=1,
-    )

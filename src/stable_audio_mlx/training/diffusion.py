@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..data import captions, synth
+from ..data import captions, synth, vocabulary
 from ..models.autoencoder import Autoencoder
 from ..models.conditioners import Conditioner
 from ..models.dit import DiT
@@ -33,7 +33,7 @@ class TextToLatent(nn.Module):
 
     def velocity(self, x: mx.array, t: mx.array, ids: mx.array, seconds: mx.array, heard: mx.array) -> mx.array:
         """x: (B, T, C), t: (B,), ids: (B, S), seconds: (B,) as a share of the range, heard: (B,), 0 without caption."""
-        mask = ids != captions.PAD
+        mask = ids != vocabulary.PAD
         words = mx.where(mask[..., None], self.text(self.shared(ids), mask), 0.0)
         duration = self.conditioner.conditioners["seconds_total"].embedder(seconds)
         cross = mx.concatenate([words, duration[:, None]], axis=1) * heard[:, None, None]
@@ -73,8 +73,8 @@ class Latents:
             duration = LENGTHS[rng.choice(len(LENGTHS), p=(0.15, 0.15, 0.15, 0.55))]
             variations = self.latents[sound, duration]
             z.append(variations[rng.integers(len(variations))] / self.scale)
-            tokens = captions.token_ids(captions.caption(sound, rng))[: max_length - 1]
-            ids[row, : len(tokens) + 1] = [*tokens, captions.END]
+            tokens = vocabulary.token_ids(captions.caption(sound, rng))[: max_length - 1]
+            ids[row, : len(tokens) + 1] = [*tokens, vocabulary.END]
             seconds[row] = duration / longest
         t = 1 / (1 + np.exp(-rng.normal(TIME_MEAN, TIME_DEVIATION, size)))
         heard = rng.random(size) >= CAPTION_DROPOUT

@@ -20,38 +20,44 @@ from ..metrics import Spectrogram, decibels, si_sdr
 from ..pipeline import StableAudioPipeline
 
 BANDS = 48  # of the fingerprints: mel-like
-HOP = synth.FRAME // 4  # samples; beats fall on whole frames
+HOP = synth.FRAME // 4  # samples; hits fall on multiples of it
+FRAME_PART = synth.FRAME // 8
 log = logging.getLogger(__name__)
 
 
-def powers(clip: np.ndarray, size: int) -> np.ndarray:
-    """Power spectra (F, size / 2 + 1) of the mean of both channels, a window every ``HOP``.  clip: (L, 2)"""
+def powers(clip: np.ndarray, size: int, hop: int = HOP) -> np.ndarray:
+    """Power spectra (F, size / 2 + 1) of the mean of both channels, a window every ``hop``.  clip: (L, 2)"""
     mono = mx.array(clip.mean(axis=1, dtype=np.float32)[None])
-    return np.array(Spectrogram(size, HOP)(mono))[0]
+    return np.array(Spectrogram(size, hop)(mono))[0]
 
 
 def fingerprint(clip: np.ndarray) -> np.ndarray:
     """What a clip (L, 2) sounds like: levels of bands over time, (F, BANDS)."""
-    power = powers(clip, synth.FRAME)
+    return fingerprint_bands(powers(clip, synth.FRAME))
+
+
+def fingerprint_bands(power: np.ndarray) -> np.ndarray:
+    """Levels (F, BANDS) of power spectra (F, bins)."""
     edges = np.geomspace(2, power.shape[1], BANDS + 1).astype(int)
     return np.stack([power[:, a : max(b, a + 1)].sum(axis=1) for a, b in zip(edges, edges[1:], strict=False)], 1) ** 0.5
 
 
 @cache
-def references() -> dict[synth.Sound, np.ndarray]:
-    """Fingerprints of all sounds."""
-    return {sound: fingerprint(synth.render(sound)) for sound in synth.vocabulary()}
+def reference(sound: synth.Sound) -> np.ndarray:
+    """Fingerprint of a sound of the vocabulary, of length 1."""
+    found = fingerprint(synth.render(sound))
+    return found / (np.linalg.norm(found) + 1e-9)
 
 
-def nearest(clip: np.ndarray) -> synth.Sound:
-    """The sound of the vocabulary that a clip (L, 2) is most like: the smallest angle between fingerprints."""
+def nearest(clip: np.ndarray, among: Sequence[synth.Sound] | None = None) -> synth.Sound:
+    """The sound (of the vocabulary) that a clip (L, 2) is most like: the smallest angle between fingerprints."""
     found = fingerprint(clip)
 
     def likeness(sound: synth.Sound) -> float:
-        reference = references()[sound][: len(found)]
-        return float((found * reference).sum() / (np.linalg.norm(reference) + 1e-9))
+        part = reference(sound)[: len(found)]
+        return float((found[: len(part)] * part).sum() / (np.linalg.norm(part) + 1e-9))
 
-    return max(references(), key=likeness)
+    return max(among or synth.vocabulary(), key=likeness)
 
 
 def pitch(clip: np.ndarray, low: float = 55.0, high: float = 1100.0) -> float:
@@ -69,21 +75,30 @@ def pitch(clip: np.ndarray, low: float = 55.0, high: float = 1100.0) -> float:
     return synth.SAMPLE_RATE / (i + 0.5 * (a - c) / (a - 2 * b + c))
 
 
-def tempo(clip: np.ndarray) -> float:
-    """Beats a minute of a pattern of eighth notes: half the rate of the median distance of onsets.  clip: (L, 2)"""
-    level = np.sqrt(np.sqrt(powers(clip, HOP)).sum(axis=1))
-    rise = np.maximum(0, np.diff(level, prepend=0))
-    near = synth.SAMPLE_RATE // 12 // HOP  # a twelfth of a second: onsets are further apart
-    onsets = [
-        i
-        for i in range(len(rise))
-        if rise[i] > 0.15 * rise.max() and rise[i] == rise[max(0, i - near) : i + near + 1].max()
-    ]
-    return 30 * synth.SAMPLE_RATE / HOP / float(np.median(np.diff(onsets))) if len(onsets) > 2 else float("nan")
+def tempo(clip: np.ndarray, near: float) -> float:
+    """Beats a minute of a pattern that nearly repeats after four eighth notes, at most a sixth off ``near``.
+
+    The autocorrelation of how the bands rise has its peak where the pattern meets itself.  clip: (L, 2)
+    """
+    hop = FRAME_PART
+    level = np.log(1e-4 + fingerprint_bands(powers(clip, 4 * hop, hop)))
+    rise = np.maximum(0, np.diff(level, axis=0)).sum(axis=1)
+    rise -= rise.mean()
+    bar = 120 / near * synth.SAMPLE_RATE / hop
+    lags = range(int(0.82 * bar), min(int(1.2 * bar) + 1, len(rise) - 8))
+    found = {lag: float((rise[lag:] * rise[:-lag]).sum() / (len(rise) - lag)) for lag in lags}
+    if len(found) < 3:
+        return float("nan")
+    lag = max(list(found)[1:-1], key=found.__getitem__)
+    a, b, c = (found[lag + i] for i in (-1, 0, 1))
+    return near * bar / (lag + 0.5 * (a - c) / (a - 2 * b + c))
 
 
 def measure(
-    make: Callable[[str, int], np.ndarray], sounds: Sequence[synth.Sound] = synth.vocabulary(), seed: int = 100
+    make: Callable[[str, int], np.ndarray],
+    sounds: Sequence[synth.Sound] = synth.vocabulary(),
+    seed: int = 100,
+    among: Sequence[synth.Sound] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Results by kind.  ``make(caption, seed)`` -> clip (L, 2); captions are drawn with ``seed``."""
     rng = np.random.default_rng(seed)
@@ -91,7 +106,7 @@ def measure(
     for i, sound in enumerate(sounds):
         text = captions.caption(sound, rng)
         clip = make(text, seed + i)
-        guess = nearest(clip)
+        guess = nearest(clip, among)
         if guess != sound:
             log.info("%r: wanted %s, sounds like %s", text, sound, guess)
         rows.setdefault(sound.kind, []).append(compare(sound, guess, clip))
@@ -110,7 +125,8 @@ def compare(sound: synth.Sound, guess: synth.Sound, clip: np.ndarray) -> dict[st
         exact = 440 * 2 ** ((synth.NOTES.index(sound.note) - 9) / 12 + sound.octave - 4)
         row["pitch_cents"] = abs(1200 * np.log2(pitch(clip) / exact))
     if sound.bpm:
-        row["tempo_percent"] = abs(100 * (tempo(clip) / sound.bpm - 1))
+        found = tempo(clip, sound.bpm)
+        row["tempo_percent"] = abs(100 * (found / sound.bpm - 1))
     return row
 
 

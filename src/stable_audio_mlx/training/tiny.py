@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from .. import cpu
-from ..data import captions, synth
+from ..data import synth, vocabulary
 from ..models.autoencoder import Autoencoder
 from ..models.factory import create_model
 from ..models.t5 import T5Config, T5Encoder
@@ -103,9 +103,9 @@ def text_config() -> dict[str, Any]:
         "num_heads": TEXT_WIDTH // 32,
         "d_ff": 2 * TEXT_WIDTH,
         "num_layers": 2,
-        "vocab_size": len(captions.token_table()),
-        "pad_token_id": captions.PAD,
-        "eos_token_id": captions.END,
+        "vocab_size": len(vocabulary.token_table()),
+        "pad_token_id": vocabulary.PAD,
+        "eos_token_id": vocabulary.END,
     }
 
 
@@ -149,7 +149,7 @@ def export(output: Path, autoencoder: Autoencoder, trained: TextToLatent, scale:
         folder = Path(temporary)
         config, weights, tokenizer = (folder / name for name in ("config.json", "model.safetensors", "tokenizer.json"))
         config.write_text(json.dumps(text_config(), indent=1))
-        tokenizer.write_text(captions.tokenizer_json())
+        tokenizer.write_text(vocabulary.tokenizer_json())
         tensors = {f"encoder.{key}": value for key, value in dict(tree_flatten(trained.text.parameters())).items()}
         mx.save_safetensors(str(weights), {**tensors, "shared.weight": trained.shared.weight})
         write_model_folder(
