@@ -80,7 +80,7 @@ def complete(options: GenerateOptions, facts: ModelFacts) -> Completed:
 
 def ranges_to_make(options: GenerateOptions, facts: ModelFacts) -> list[tuple[float, float]] | None:
     """What is made anew of a given sound, in seconds: the ranges, and from its end to where it shall go on."""
-    ranges = [(float(start), float(end)) for start, end in options.inpaint or ()]  # type: ignore[misc]
+    ranges = [(float(start), float(end)) for start, end in options.inpaint or ()]  # type: ignore
     if options.continue_to is not None or options.extend_by is not None:
         ends = given_seconds(options, facts)
         target = ends + (options.extend_by or 0) if options.continue_to is None else options.continue_to

@@ -287,7 +287,7 @@ def pair(value: Any) -> bool:
 
 def number(value: Any) -> bool:
     """Whether it is one that can be calculated with: neither NaN nor infinite nor absurd."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= 1e15
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= 1e15  # type: ignore[operator]
 
 
 def whole(value: Any, low: int = 1, high: int = 10_000) -> bool:

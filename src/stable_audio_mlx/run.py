@@ -120,7 +120,7 @@ def long_passes(options: Completed, model: AudioModel, facts: ModelFacts, sample
         tail=min(int(TAIL_SECONDS * rate / ratio), most // 8),
         whole=not model.mask_padding_attention,
         grid=getattr(getattr(model.autoencoder, "encoder", None), "chunk_latents", 1),
-        bar=options.tempo and options.tempo.bar * rate / ratio,
+        bar=options.tempo.bar * rate / ratio if options.tempo else None,
     )
     return [long_pass(piece, total, options, model, facts, sampler) for piece in windows.over(keep)]
 

@@ -39,8 +39,9 @@ class Stages:
         """The last event."""
         acting = [(fit.adapter.path, strength) for fit, strength in self.loras]
         took, memory = self.clock.seconds, peak_memory()
-        shared = {"options": options, "given": self.given, "loras": acting}
-        return Event("result", value=value, seconds=took, peak_memory=memory, **shared)
+        return Event(
+            "result", options=options, given=self.given, loras=acting, value=value, seconds=took, peak_memory=memory
+        )
 
     def tell(self, words: Words, runs: Sequence[Run]) -> Generator[Event, None, list[list[Told]]]:
         """What the model is told in each pass of each run; every prompt is encoded once."""

@@ -121,7 +121,7 @@ def takes_from_mapping(
     variations = given.pop("variations", variations)
     own = {key: given.pop(key) for key in ("name", "model") if key in given}
     of_finish = {key: given.pop(key) for key in FinishOptions.__dataclass_fields__ if key in given}
-    unsaid = {key: None for rivals in RIVALS if given.keys() & rivals for key in rivals - given.keys()}
+    unsaid: dict[str, Any] = {key: None for rivals in RIVALS if given.keys() & rivals for key in rivals - given.keys()}
     take = replace(
         base, options=replace(base.options, **unsaid, **given), finish=replace(base.finish, **of_finish), **own
     )

@@ -104,7 +104,7 @@ def told(
         {**dict.fromkeys(ids, phrase), "seconds_start": start, "seconds_total": total, **more}
         for phrase, (start, total) in zip(phrases, seconds, strict=True)
     ]
-    conditions = conditioner(clips, dict.fromkeys(ids, encoder))
+    conditions = conditioner(clips, dict.fromkeys(ids, encoder))  # type: ignore[arg-type]  # without ids, no encoder
     mx.eval(list(conditions.values()))
     return conditions
 

@@ -82,7 +82,7 @@ def _raw(sound: Sound) -> np.ndarray:
         return stereo(tone(sound.kind, sound.note, sound.octave))
     if sound.kind == "beat":
         return beat(sound.style, sound.bpm)
-    return pad(*sound.note.split())
+    return pad(*sound.note.split())  # type: ignore[arg-type]
 
 
 def vary(sound: Sound, seconds: float, rng: np.random.Generator) -> np.ndarray:

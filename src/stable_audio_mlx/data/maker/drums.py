@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .signal import RATE, band, decay, edges, oscillator, samples, saturate, sine, times, white
+from .signal import RATE, band, decay, edges, mixed, oscillator, samples, saturate, sine, times, white
 
 Drum = Callable[[np.random.Generator], np.ndarray]
 
@@ -93,7 +93,7 @@ def rimshot(rng: np.random.Generator) -> np.ndarray:
 
 def cowbell(rng: np.random.Generator) -> np.ndarray:
     n, tune = samples(0.5), rng.uniform(0.92, 1.08)
-    bell = sum(oscillator(hz * tune, n, (1, 0, 0.33, 0, 0.2, 0, 0.14)) for hz in (540, 800))
+    bell = mixed(oscillator(hz * tune, n, (1, 0, 0.33, 0, 0.2, 0, 0.14)) for hz in (540, 800))
     return 0.5 * band(bell, 400, 6000) * (0.7 * decay(n, 0.06) + 0.3 * decay(n, rng.uniform(0.3, 0.5)))
 
 

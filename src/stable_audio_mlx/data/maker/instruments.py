@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .signal import adsr, band, decay, moving_filter, oscillator, samples, series, sine, times, wander, white
+from .signal import adsr, band, decay, mixed, moving_filter, oscillator, samples, series, sine, times, wander, white
 
 Voice = Callable[[float, int, np.random.Generator], np.ndarray]
 
@@ -85,7 +85,7 @@ def strings(hz: float, n: int, rng: np.random.Generator) -> np.ndarray:
         oscillator(_vibrato(hz * (1 + d), n, rng, 0.003), n, series(hz, 1.0, 30), rng.random())
         for d in (-0.003, 0.0, 0.003)
     ]
-    return band(sum(parts), 120, rng.uniform(2500, 4500)) * adsr(n, rng.uniform(0.2, 0.5), 1.0, 0.9, 0.4)
+    return band(mixed(parts), 120, rng.uniform(2500, 4500)) * adsr(n, rng.uniform(0.2, 0.5), 1.0, 0.9, 0.4)
 
 
 def flute(hz: float, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -133,7 +133,7 @@ def pluck_synth(hz: float, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def pad(hz: float, n: int, rng: np.random.Generator) -> np.ndarray:
     """Detuned sawtooths behind a slow filter."""
-    x = sum(oscillator(hz * (1 + d), n, series(hz, 1.2, 24), rng.random()) for d in (-0.004, 0.0, 0.0045))
+    x = mixed(oscillator(hz * (1 + d), n, series(hz, 1.2, 24), rng.random()) for d in (-0.004, 0.0, 0.0045))
     x = moving_filter(x, rng.uniform(700, 1600) * (1.6 + 0.6 * wander(n, 0.3, rng)))
     return x * adsr(n, rng.uniform(0.4, 1.0), 1.0, 1.0, min(0.8, n / 44100 / 3))
 

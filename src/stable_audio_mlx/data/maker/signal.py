@@ -1,6 +1,7 @@
 """Oscillators, noises, envelopes and filters of the data maker, on NumPy arrays; mono (L,) unless said otherwise."""
 
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -17,6 +18,11 @@ def times(n: int) -> np.ndarray:
     return np.arange(n) / RATE
 
 
+def mixed(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of sounds of one length."""
+    return reduce(np.add, parts)
+
+
 # Oscillators
 
 
@@ -24,7 +30,8 @@ def times(n: int) -> np.ndarray:
 def wavetable(levels: tuple[float, ...]) -> np.ndarray:
     """One turn of harmonics 1, 2, ... at these levels, (TABLE + 1,), its first sample again at the end."""
     turn = 2 * np.pi * np.arange(TABLE + 1) / TABLE
-    return sum(level * np.sin(k * turn) for k, level in enumerate(levels, 1) if level)
+    harmonics = (level * np.sin(k * turn) for k, level in enumerate(levels, 1) if level)
+    return reduce(np.add, harmonics, np.zeros_like(turn))
 
 
 def oscillator(hz: float | np.ndarray, n: int, levels: tuple[float, ...], phase: float = 0.0) -> np.ndarray:

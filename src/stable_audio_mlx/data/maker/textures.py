@@ -11,6 +11,7 @@ from .signal import (
     band,
     coloured,
     decay,
+    mixed,
     moving_filter,
     oscillator,
     samples,
@@ -133,7 +134,7 @@ def riser(style: str, n: int, rng: np.random.Generator) -> np.ndarray:
     """A synthesizer that climbs and opens."""
     place = np.linspace(0, 1, n)
     hz = rng.uniform(55, 110) * 2 ** (rng.uniform(2, 3) * place)
-    tone = sum(oscillator(hz * (1 + d), n, series(440, 1.0, 24), rng.random()) for d in (-0.006, 0.0, 0.007))
+    tone = mixed(oscillator(hz * (1 + d), n, series(440, 1.0, 24), rng.random()) for d in (-0.006, 0.0, 0.007))
     tone = moving_filter(tone, 300 + 9000 * place**2)
     hiss = moving_filter(white(n, rng), 500 + 9000 * place, 1.0)
     return wide((tone + 0.8 * hiss) * (0.1 + 0.9 * place**1.5), rng)
