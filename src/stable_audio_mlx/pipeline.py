@@ -8,23 +8,23 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from . import audio, cpu, record
+from . import audio, cpu
 from .completion import Completed, complete
 from .errors import OptionError
 from .events import Clock, Event
-from .known import Known, Sounds, Window, given_sounds
-from .loops import Plan, crossfaded, fits, plan, turned
 from .lora.stack import Fit, LoraStack
 from .memory import LOW, NORMAL, available, within
 from .options import GenerateOptions, as_list, spread
 from .prompts import Phrase
 from .run import transformer_inputs, without_effect
-from .sound import Sound, check_sound
-from .stages import Stages, heard
+from .run.known import Known, Sounds, Window, given_sounds
+from .run.loops import Plan, crossfaded, fits, plan, turned
+from .run.stages import Stages, heard
+from .run.words import Told, told, word_notes, words_of
+from .sound import Sound, check_sound, record
 from .weights.catalog import facts_of
 from .weights.parts import DECODER, Parts
 from .weights.source import ModelSource, open_model
-from .words import Told, told, word_notes, words_of
 
 __all__ = ["DECODER", "StableAudioPipeline", "check_sound"]
 

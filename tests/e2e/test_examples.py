@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stable_audio_mlx import audio, metadata, riff
+from stable_audio_mlx import audio
+from stable_audio_mlx.audio import riff
 from stable_audio_mlx.data import synth
+from stable_audio_mlx.sound import metadata
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -12,7 +12,7 @@ import pytest
 from stable_audio_mlx import audio
 from stable_audio_mlx.cli.common import run
 from stable_audio_mlx.cli.generate import main
-from stable_audio_mlx.names import slug
+from stable_audio_mlx.takes.names import slug
 
 from . import checkpoints
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stable_audio_mlx import Sound, audio, riff
+from stable_audio_mlx import Sound, audio
+from stable_audio_mlx.audio import riff
 from stable_audio_mlx.cli.info import main
 from stable_audio_mlx.plots import envelope
 

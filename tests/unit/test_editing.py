@@ -140,7 +140,7 @@ def test_a_sound_is_continued_and_kept(pipe):
 def test_the_frame_in_which_a_sound_ends_is_made_anew(pipe, length):
     """Its latents would say that silence follows."""
     options = complete(GenerateOptions(inpaint_audio=(SOUND[:, :length], RATE), continue_to=20.0, seed=1), pipe.facts)
-    from stable_audio_mlx.known import frames_to_keep, given_sounds
+    from stable_audio_mlx.run.known import frames_to_keep, given_sounds
 
     keep = frames_to_keep(options, given_sounds(options, pipe._model), pipe._model, 80)[0]
     assert keep.sum() == keep[: length // 8].sum() == length // 8

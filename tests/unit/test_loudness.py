@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from stable_audio_mlx import loudness
-from stable_audio_mlx.limiter import attenuation, limit, sliding_maximum
+from stable_audio_mlx.audio import loudness
+from stable_audio_mlx.audio.limiter import attenuation, limit, sliding_maximum
 
 
 def sine(level: float, seconds: float, rate: int = 48000, hz: float = 1000, channels: int = 2) -> np.ndarray:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.names import check_template, cut, fill, free_paths, safe, slug
+from stable_audio_mlx.takes.names import check_template, cut, fill, free_paths, safe, slug
 
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
 

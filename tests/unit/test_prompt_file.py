@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.prompt_file import read_prompts
+from stable_audio_mlx.takes.prompt_file import read_prompts
 
 
 def lines(folder, name: str, text: str | bytes):

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, audio, metadata, riff
+from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, audio
+from stable_audio_mlx.audio import riff
+from stable_audio_mlx.audio.player import PlayError, play
 from stable_audio_mlx.cli.common import note_level
 from stable_audio_mlx.cli.generate import main
 from stable_audio_mlx.errors import AudioError, OptionError
-from stable_audio_mlx.player import PlayError, play
-from stable_audio_mlx.replay import Replay, read_replay
+from stable_audio_mlx.sound import metadata
+from stable_audio_mlx.sound.replay import Replay, read_replay
 
 from . import checkpoints, loras
 

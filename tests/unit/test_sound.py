@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, StableAudioPipeline, audio, finish, loudness
+from stable_audio_mlx import FinishOptions, GenerateOptions, Sound, StableAudioPipeline, audio, finish
+from stable_audio_mlx.audio import loudness
 from stable_audio_mlx.errors import AudioError, OptionError, SanityError
 from stable_audio_mlx.takes import Take
 

@@ -7,9 +7,9 @@ import argparse
 
 from .. import __version__
 from ..files import SOUNDS
-from ..names import TEMPLATE
 from ..options import BIT_DEPTHS, LOOPS
 from ..takes import OWN_FIELDS
+from ..takes.names import TEMPLATE
 from .common import DTYPES, Parser
 
 EPILOG = """\

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import StableAudioError, WeightsError
 from ..files import SOUNDS, check_output
-from ..names import free_paths as names_in_folder
+from ..takes.names import free_paths as names_in_folder
 
 if TYPE_CHECKING:
     from ..audio import Written
@@ -193,7 +193,7 @@ def save(path: Path, clip: Any, rate: int, overwrite: bool) -> Path:
 
 def note_level(written: "Written") -> None:
     """Say what had to be done to the level of a sound for its file to hold it, and what is too loud to play."""
-    from ..loudness import to_db
+    from ..audio.loudness import to_db
 
     path, gain, peak = written.path, to_db(written.gain), to_db(written.peak)
     if gain < -0.01:

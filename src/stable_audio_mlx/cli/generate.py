@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError, StableAudioError
-from ..names import free_paths
 from ..options import FinishOptions, GenerateOptions
-from ..ranks import Team, join
 from ..takes import Take, merged, together, with_sounds
+from ..takes.names import free_paths
+from ..takes.ranks import Team, join
 from .arguments import parser
 from .common import complain, default_model, note, note_level, progress, run, show
 from .plan import Job, Plan, make_plan
@@ -107,7 +107,7 @@ class Session:
 
     def make(self, group: Sequence[Job]) -> None:
         from ..audio import read
-        from ..loudness import to_db
+        from ..audio.loudness import to_db
         from ..sound import finish
 
         options = with_sounds(merged([job.take for job in group]), read)
@@ -152,7 +152,7 @@ class Session:
 
 def play(sound: "Sound") -> None:
     """Play it; what stands in the way is told and nothing more."""
-    from ..player import PlayError
+    from ..audio.player import PlayError
 
     try:
         sound.play()

@@ -29,7 +29,7 @@ def info(arguments: argparse.Namespace) -> int:
     """-> the exit code of the first file that could not be read, 0 if there was none."""
     if arguments.plot is not None:
         check_plot(arguments)
-    from ..inspection import inspect
+    from ..sound.inspection import inspect
 
     failed = []
     for file in arguments.files:

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import names
+from ..audio.formats import check_format
 from ..errors import AudioError, OptionError
 from ..files import SIDECAR, check_output
-from ..formats import check_format
 from ..options import GenerateOptions
-from ..prompt_file import Line, read_prompts
-from ..ranks import Team
-from ..takes import Take, canonical, kinds, take_from_mapping, takes_from_mapping, values_of
+from ..takes import Take, canonical, kinds, names, take_from_mapping, takes_from_mapping, values_of
+from ..takes.prompt_file import Line, read_prompts
+from ..takes.ranks import Team
 from .common import OUTPUT, complain, is_folder, note
 
 if TYPE_CHECKING:
-    from ..replay import Replay
+    from ..sound.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def replayed(arguments: argparse.Namespace, flags: Collection[str]) -> "Replay |
     """The record that is to be made again; what it says of the whole command is put where nothing was given."""
     if arguments.config_from_metadata is None:
         return None
-    from ..replay import read_replay
+    from ..sound.replay import read_replay
 
     replay = read_replay(arguments.config_from_metadata, flags)
     arguments.model = arguments.model or replay.model

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import names
 from ..errors import OptionError
-from ..takes import SOUNDS, Take, canonical, takes_from_mapping
+from ..takes import SOUNDS, Take, canonical, names, takes_from_mapping
 from .replies import Refused
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..errors import OptionError
 from . import riff
-from .errors import OptionError
 from .formats import FORMATS, Format
 from .tags import id3, same_serial
 

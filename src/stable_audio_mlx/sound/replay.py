@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import describe
+from ..errors import AudioError, OptionError, WeightsError
+from ..options import FinishOptions, GenerateOptions
 from . import metadata
-from .config import describe
-from .errors import AudioError, OptionError, WeightsError
-from .options import FinishOptions, GenerateOptions
 from .record import ARRAYS, LENGTHS, SOUNDS
 
 # Of these one is enough: what is given now takes the place of what the record says.

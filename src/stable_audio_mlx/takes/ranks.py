@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import StableAudioError
-from .options import drawn_seed
+from ..errors import StableAudioError
+from ..options import drawn_seed
 
 # What the backends of mlx.launch, or mpirun, tell each process they start.
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")

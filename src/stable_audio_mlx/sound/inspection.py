@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import audio, loudness, metadata, riff
-from .errors import OptionError
-from .files import SIDECAR
+from .. import audio
+from ..audio import loudness, riff
+from ..errors import OptionError
+from ..files import SIDECAR
+from . import metadata
 
 
 def inspect(path: str | Path) -> dict[str, Any]:

@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from . import loudness
-from .audio import Written, check, match_channels, write
-from .encoding import encode
-from .errors import SanityError
-from .files import SIDECAR, check_output, written_whole
-from .finishing import faded, heard, levelled, levelled_loop
-from .formats import check_format, gain_for
+from ..audio import Written, check, loudness, match_channels, write
+from ..audio.encoding import encode
+from ..audio.finishing import faded, heard, levelled, levelled_loop
+from ..audio.formats import check_format, gain_for
+from ..audio.player import play
+from ..errors import SanityError
+from ..files import SIDECAR, check_output, written_whole
+from ..options import FinishOptions
 from .metadata import chunks, texts
-from .options import FinishOptions
-from .player import play
 
 SILENCE = 1e-4  # RMS of a clip: -80 dB below full scale
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import OptionError
-from .takes import canonical, kinds
+from ..errors import OptionError
+from . import canonical, kinds
 
 FORMATS = (".txt", ".csv", ".jsonl")
 FLAGS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import OptionError
-from .files import SOUNDS
+from ..errors import OptionError
+from ..files import SOUNDS
 
 TEMPLATE = "{slug}-{seed}"
 SLUG_LENGTH, SLUG_BYTES = 60, 120

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import riff
-from .errors import AudioError, OptionError
-from .files import SIDECAR
-from .loudness import Levels
-from .music import BEATS_PER_BAR, Key
+from ..audio import riff
+from ..audio.loudness import Levels
+from ..errors import AudioError, OptionError
+from ..files import SIDECAR
+from ..music import BEATS_PER_BAR, Key
 
 SOFTWARE = "software"
 # Bytes of a comment that every reader takes; FLAC and MP3 know no limit.

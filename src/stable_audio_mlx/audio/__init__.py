@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import AudioError
+from ..files import check_output, written_whole
 from .encoding import encode
-from .errors import AudioError
-from .files import check_output, written_whole
 from .formats import check_format, gain_for
 from .riff import Chunk
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
-from . import audio
-from .completion import Completed
-from .models.autoencoder import Autoencoder
-from .models.factory import AudioModel
-from .presets import ModelFacts
-from .sampling.inpaint import kept_frames
+from .. import audio
+from ..completion import Completed
+from ..models.autoencoder import Autoencoder
+from ..models.factory import AudioModel
+from ..presets import ModelFacts
+from ..sampling.inpaint import kept_frames
 
 JOINED = 4  # frames over which one window's latents become the next one's
 

@@ -9,11 +9,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from . import __version__
-from .completion import Completed
-from .options import GenerateOptions, as_list, spread
-from .weights.folder import sha256
-from .weights.source import ModelSource
+from .. import __version__
+from ..completion import Completed
+from ..options import GenerateOptions, as_list, spread
+from ..weights.folder import sha256
+from ..weights.source import ModelSource
 
 SOFTWARE = f"stable-audio-mlx {__version__}"
 PER_CLIP = ("prompt", "negative_prompt", "seconds", "seed")

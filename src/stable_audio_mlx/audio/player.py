@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .errors import StableAudioError
+from ..errors import StableAudioError
 
 # Tried in this order; each plays the file that is put at the end and returns when it is over.
 PLAYERS = (

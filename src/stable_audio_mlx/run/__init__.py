@@ -9,19 +9,19 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .completion import Completed
-from .errors import OptionError
+from ..completion import Completed
+from ..errors import OptionError
+from ..models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
+from ..models.dit import DiT
+from ..models.factory import INPAINT_IDS, AudioModel
+from ..options import GenerateOptions
+from ..presets import ModelFacts
+from ..sampling.guidance import SHARES, Guided, Keeping, network_calls
+from ..sampling.inpaint import kept_frames
+from ..sampling.noise import ClipNoise, GivenNoise
+from ..sampling.samplers import Levels, Sampler, sampler_for
+from ..sampling.windows import Piece, Windows
 from .known import Known, Window
-from .models.conditioners import Condition, Conditioning, assemble, inpaint_conditions
-from .models.dit import DiT
-from .models.factory import INPAINT_IDS, AudioModel
-from .options import GenerateOptions
-from .presets import ModelFacts
-from .sampling.guidance import SHARES, Guided, Keeping, network_calls
-from .sampling.inpaint import kept_frames
-from .sampling.noise import ClipNoise, GivenNoise
-from .sampling.samplers import Levels, Sampler, sampler_for
-from .sampling.windows import Piece, Windows
 from .words import Told
 
 # Of what a window that continues a sound shows the model, and of what a window that is continued does not use.

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+from ..errors import OptionError
+from ..options import FinishOptions, GenerateOptions, as_list, drawn_seed
 from . import names
-from .errors import OptionError
-from .options import FinishOptions, GenerateOptions, as_list, drawn_seed
 
 # What people type elsewhere -> what it is called here.
 ALIASES = {

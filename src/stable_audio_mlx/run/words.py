@@ -6,13 +6,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from .completion import Completed
-from .errors import OptionError
-from .models.conditioners import Condition, Conditioner
-from .music import other_tempo, spoken
-from .presets import ModelFacts
-from .prompts import Phrase, Prompt, join, parse
-from .weights.text import TextEncoder
+from ..completion import Completed
+from ..errors import OptionError
+from ..models.conditioners import Condition, Conditioner
+from ..music import other_tempo, spoken
+from ..presets import ModelFacts
+from ..prompts import Phrase, Prompt, join, parse
+from ..weights.text import TextEncoder
 
 Conditions = dict[str, Condition]
 

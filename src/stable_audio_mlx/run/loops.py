@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .completion import SEAMS, Completed
-from .models.factory import AudioModel
-from .presets import ModelFacts
-from .run import Run, prepare
+from ..completion import SEAMS, Completed
+from ..models.factory import AudioModel
+from ..presets import ModelFacts
+from . import Run, prepare
 
 TAIL_SECONDS = 2.0  # made behind a loop and cut off: models end a sound where it is said to end
 UNLIKE = 10.0  # dB between a seam made anew and what stood there

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from .completion import Completed
-from .errors import SanityError
-from .events import Clock, Event, peak_memory
+from ..completion import Completed
+from ..errors import SanityError
+from ..events import Clock, Event, peak_memory
+from ..lora.stack import Fit
+from ..models.factory import AudioModel
+from ..options import GenerateOptions
+from ..presets import ModelFacts
+from ..sampling.guidance import SHARES, Guided, Keeping, Watched
+from ..sampling.inpaint import faint, put_back
+from ..sound import check_sound
+from ..weights.parts import DECODER, ENCODER, Parts
+from . import Pass, Run, draws, takes_inpainting, velocity_of
 from .known import Canvas, Known, Sounds, known_in, remarks
-from .lora.stack import Fit
-from .models.factory import AudioModel
-from .options import GenerateOptions
-from .presets import ModelFacts
-from .run import Pass, Run, draws, takes_inpainting, velocity_of
-from .sampling.guidance import SHARES, Guided, Keeping, Watched
-from .sampling.inpaint import faint, put_back
-from .sound import check_sound
-from .weights.parts import DECODER, ENCODER, Parts
 from .words import Told, Words, rows_of, told, unread
 
 
