@@ -11,7 +11,7 @@ ROWS = [
     {"errors", "memory", "presets"},
     {"music"},
     {"prompts"},
-    {"config", "options", "cpu", "files"},
+    {"config", "options", "cpu", "files", "formats"},
     {"completion"},
     {"layers", "sampling", "audio", "events", "latents", "metrics"},
     {"models"},

@@ -227,7 +227,7 @@ def test_a_text_encoder_keeps_its_own_share_and_is_never_widened(with_text, tmp_
     for source in (open_model(out), open_model(with_text)):
         files = source.text_files()
         encoder = TextEncoder.from_files(files.config, files.weights, files.tokenizer)
-        assert encoder.encode(["drum"], 8).ids[0].tolist() == [3, 0, 0, 0, 0, 0, 0, 0]
+        assert encoder.encode(["drum"], 8).tokens.ids[0].tolist() == [3, 0, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_text_encoder_that_is_nowhere(with_text, tmp_path, monkeypatch):

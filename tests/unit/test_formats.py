@@ -12,8 +12,8 @@ import soundfile
 from stable_audio_mlx import audio
 from stable_audio_mlx.audio import riff, tags
 from stable_audio_mlx.audio.encoding import quantized
-from stable_audio_mlx.audio.formats import FORMATS, gain_for
 from stable_audio_mlx.errors import OptionError
+from stable_audio_mlx.formats import FORMATS, gain_for
 
 RATE = 44100
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(4411) / RATE)).astype(np.float32)

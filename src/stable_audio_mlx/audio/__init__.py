@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import AudioError
 from ..files import check_output, written_whole
+from ..formats import check_format, gain_for
 from .encoding import encode
-from .formats import check_format, gain_for
 from .riff import Chunk
 
 MAX_CHANNELS = 8  # 7.1

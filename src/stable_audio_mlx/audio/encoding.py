@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import OptionError
+from ..formats import FORMATS, Format
 from . import riff
-from .formats import FORMATS, Format
 from .tags import id3, same_serial
 
 # What libsndfile calls a text, by RIFF's names for it.

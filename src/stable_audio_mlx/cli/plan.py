@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..audio.formats import check_format
 from ..errors import AudioError, OptionError
 from ..files import SIDECAR, check_output
+from ..formats import check_format
 from ..options import GenerateOptions
 from ..takes import Take, canonical, kinds, names, take_from_mapping, takes_from_mapping, values_of
 from ..takes.prompt_file import Line, read_prompts

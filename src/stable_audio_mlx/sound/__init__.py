@@ -15,10 +15,10 @@ import numpy as np
 from ..audio import Written, check, loudness, match_channels, write
 from ..audio.encoding import encode
 from ..audio.finishing import faded, heard, levelled, levelled_loop
-from ..audio.formats import check_format, gain_for
 from ..audio.player import play
 from ..errors import SanityError
 from ..files import SIDECAR, check_output, written_whole
+from ..formats import check_format, gain_for
 from ..options import FinishOptions
 from .metadata import chunks, texts
 
