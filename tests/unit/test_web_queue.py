@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.web import jobs
+from stable_audio_mlx.web import jobs, library
 from stable_audio_mlx.web.jobs import Job, Queue
 from stable_audio_mlx.web.replies import Refused
 
@@ -118,3 +118,15 @@ def test_closing_cancels_all_and_waits_for_the_step(bench):
     assert ended and [job.state for job in (running, waiting)] == ["cancelled", "cancelled"]
     with pytest.raises(Refused, match="shutting down"):
         bench.add(work)
+
+
+def test_an_outline_stays_in_its_file(tmp_path):
+    shelf = library.Shelf(tmp_path, "take")
+    id, path = shelf.new_path("kick")
+    path.write_bytes(b"RIFF")
+    shelf.add(id, path, {"seconds": 1.0, "peaks": [-3, 4]})
+    for one in (shelf.get(id), library.Shelf(tmp_path, "take").get(id)):
+        assert "peaks" not in one.facts and one.peaks == [-3, 4] and one.facts["seconds"] == 1.0
+    one.json.unlink()
+    with pytest.raises(Refused, match="outline"):
+        one.peaks  # noqa: B018

@@ -14,12 +14,12 @@ from typing import Any
 from ..files import written_whole
 from .replies import Refused
 
-SOUND = ".wav"
+SOUND, PEAKS = ".wav", "peaks"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One sound: ``facts`` is what its JSON file holds, ``sound`` lies beside it."""
+    """One sound: ``facts`` is what its JSON file holds but for the outline, ``sound`` lies beside it."""
 
     id: str
     sound: Path
@@ -29,11 +29,19 @@ class Kept:
     def json(self) -> Path:
         return self.sound.with_suffix(".json")
 
+    @property
+    def peaks(self) -> Any:
+        """The outline, which is large and stays in the file; Refused(404) if that has gone."""
+        try:
+            return json.loads(self.json.read_text(encoding="utf-8"))[PEAKS]
+        except (OSError, ValueError, KeyError):
+            raise Refused(404, "its outline is not there any more; it may have been deleted") from None
+
     def shown(self) -> dict[str, Any]:
         """What a client is told: no path of this computer, and the outline only when asked for."""
-        facts = {k: v for k, v in self.facts.items() if k != "peaks"}
         place = f"/v1/{self.id.partition('-')[0]}s/{self.id}"
-        return {"id": self.id, "file": self.sound.name, "url": f"{place}/sound", "peaks_url": f"{place}/peaks", **facts}
+        urls = {"url": f"{place}/sound", "peaks_url": f"{place}/peaks"}
+        return {"id": self.id, "file": self.sound.name, **urls, **self.facts}
 
 
 class Shelf:
@@ -59,7 +67,7 @@ class Shelf:
                 continue
             whole = isinstance(facts, dict) and isinstance(facts.get("created"), float)
             if found and whole and sound.is_file() and not path.is_symlink() and not sound.is_symlink():
-                yield Kept(found[0], sound, facts)
+                yield Kept(found[0], sound, without_peaks(facts))
 
     def new_path(self, name: str = "") -> tuple[str, Path]:
         """(id, path) of a sound to come; ``name``, safe for every file system, begins the file's."""
@@ -68,9 +76,10 @@ class Shelf:
 
     def add(self, id: str, sound: Path, facts: dict[str, Any]) -> Kept:
         """Keep a sound that has been written."""
-        one = Kept(id, sound, {"created": time.time(), **facts})
+        facts = {"created": time.time(), **facts}
+        one = Kept(id, sound, without_peaks(facts))
         with written_whole(one.json) as part:
-            part.write_text(json.dumps(one.facts, ensure_ascii=False), encoding="utf-8")
+            part.write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
         with self._lock:
             self._kept[id], self.changes = one, self.changes + 1
             old = list(self._kept)[: -self.most] if self.most else []
@@ -106,3 +115,7 @@ class Shelf:
             self.changes += 1
         one.json.unlink(missing_ok=True)
         one.sound.unlink(missing_ok=True)
+
+
+def without_peaks(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key != PEAKS}

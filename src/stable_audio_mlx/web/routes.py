@@ -98,7 +98,7 @@ def sound(request: "Handler", id: str) -> Reply:
 
 def peaks(request: "Handler", id: str) -> Reply:
     one = shelf(request).get(id)
-    reply = as_json({"id": one.id, "seconds": one.facts["seconds"], "peaks": one.facts["peaks"]})
+    reply = as_json({"id": one.id, "seconds": one.facts["seconds"], "peaks": one.peaks})
     reply.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     return reply
 
@@ -119,7 +119,7 @@ def add_upload(request: "Handler") -> Reply:
         request.query.get("name", "sound"),
         lambda path: request.receive(path, uploads.MOST_BYTES),
     )
-    return as_json({**kept.shown(), "peaks": kept.facts["peaks"]}, 201)
+    return as_json({**kept.shown(), "peaks": kept.peaks}, 201)
 
 
 def whole(request: "Handler", name: str, default: int, low: int, high: int) -> int:
