@@ -2,18 +2,16 @@
 
 import argparse
 import dataclasses
-import sys
 from typing import Any
 
 from ..errors import OptionError
 from . import training
-from .common import run
-from .pre_encode import find, hyphens
+from .pre_encode import find
 
 DESCRIPTION = "Train a diffusion model or an autoencoder; DIR/NAME is then a model folder as convert makes them."
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> training.Parser:
     p = training.parser("train", DESCRIPTION)
     p.add_argument("model", metavar="MODEL|CONFIG", help="a model to go on from, or a model_config.json to begin with")
     training.add_options(p, "model")
@@ -26,8 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser().parse_args([hyphens(word) for word in (sys.argv[1:] if argv is None else argv)])
-    return run(lambda: train(arguments))
+    return training.command(parser(), argv, train)
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -1,17 +1,15 @@
 """``stable-audio-mlx train-lora``: a LoRA on sounds of your own, with the options of Stable Audio 3's trainer."""
 
 import argparse
-import sys
 
 from . import training
-from .common import default_model, note, run
-from .pre_encode import hyphens
+from .common import default_model, note
 
 DESCRIPTION = "Train a LoRA: a small file for generate --lora, and for Stable Audio 3's own tools."
 KINDS = ("dora-rows", "dora-cols", "bora", "lora", "lora-xs", "dora-rows-xs", "dora-cols-xs", "bora-xs", "dora")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> training.Parser:
     p = training.parser("train-lora", DESCRIPTION)
     p.add_argument("-m", "--model", metavar="NAME|DIR", help="to train on; default: the best in model/")
     training.add_options(p, "lora")
@@ -30,8 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser().parse_args([hyphens(word) for word in (sys.argv[1:] if argv is None else argv)])
-    return run(lambda: train(arguments))
+    return training.command(parser(), argv, train)
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,14 @@
 import argparse
 import json
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, OptionError
-from .common import Parser, note, show
-from .pre_encode import encode_all
+from .common import Parser, note, run, show
+from .pre_encode import encode_all, hyphens
 
 if TYPE_CHECKING:
     from ..training.job import Job
@@ -21,6 +23,12 @@ EPILOG = """\
 The same command again goes on where it was interrupted, with the same numbers as if it had not been; more --steps
 train on.  Ctrl-C saves first.  The path of what was made goes to stdout, progress and notes go to stderr.
 Exit codes: 0 ok, 1 failure, 2 usage, 3 weights or config, 4 no usable sounds, 5 not finite, 130 interrupted."""
+
+
+def command(p: Parser, argv: list[str] | None, train: Callable[[argparse.Namespace], int]) -> int:
+    """Parse the words of a command, which may have underscores in its options, and run it."""
+    arguments = p.parse_args([hyphens(word) for word in (sys.argv[1:] if argv is None else argv)])
+    return run(lambda: train(arguments))
 
 
 def parser(command: str, description: str) -> Parser:
