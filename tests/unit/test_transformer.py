@@ -57,11 +57,14 @@ def test_attention_is_the_softmax_of_its_scores(mask, heads, kv_heads, tile, mon
     assert error(attention(q, k, v, 0.3, mask), expected) < 5e-6
 
 
-def test_attention_derivative():
-    q, k, v = randn(1, 4, 9, 16), randn(1, 2, 7, 16, seed=1), randn(1, 2, 7, 16, seed=2)
-    ours = mx.grad(lambda *a: (attention(*a, 0.25) ** 2).sum(), (0, 1, 2))(q, k, v)
-    plain = mx.fast.scaled_dot_product_attention
-    exact = mx.grad(lambda *a: (plain(*a, scale=0.25) ** 2).sum(), (0, 1, 2))(q, k, v)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("heads,kv_heads,tile", [(4, 4, 1 << 20), (4, 2, 300), (6, 2, 2000), (2, 2, 1)])
+def test_attention_has_the_exact_derivative(mask, heads, kv_heads, tile, monkeypatch):
+    monkeypatch.setattr(module, "TILE", tile)
+    q, k, v = randn(2, heads, 21, 16), randn(2, kv_heads, 25, 16, seed=1), randn(2, kv_heads, 25, 16, seed=2)
+    mask, plain = MASKS[mask](2, 21, 25), mx.fast.scaled_dot_product_attention
+    ours = mx.grad(lambda *a: (attention(*a, 0.25, mask) ** 2).sum(), (0, 1, 2))(q, k, v)
+    exact = mx.grad(lambda *a: (plain(*a, scale=0.25, mask=mask) ** 2).sum(), (0, 1, 2))(q, k, v)
     assert max(error(a, b) for a, b in zip(ours, exact, strict=True)) < 1e-5
 
 

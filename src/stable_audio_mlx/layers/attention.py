@@ -1,10 +1,12 @@
 """Self and cross attention: grouped heads, q/k norms, partial rotary positions, differential pairs."""
 
+from collections.abc import Iterator
+
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..cpu import fast_forms
-from .activations import fast_exp_below, fused, with_derivative
+from .activations import fast_exp_below, fused, with_gradient
 from .block_config import BlockConfig
 from .norms import DynamicTanh, RMSNorm, UnitNorm
 from .positions import rotary
@@ -33,35 +35,83 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.arra
     def exact(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
-    return with_derivative(lambda q, k, v: tiled_attention(scale * q, k, v, mask), exact)(q, k, v)
+    def fast(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return tiled_attention(scale * q, k, v, mask)
+
+    def gradient(cotangent: mx.array, out: mx.array, q: mx.array, k: mx.array, v: mx.array) -> list[mx.array]:
+        dq, dk, dv = tiled_attention_gradient(cotangent, out, scale * q, k, v, mask)
+        return [scale * dq, dk, dv]
+
+    return with_gradient(fast, exact, gradient)(q, k, v)
 
 
 def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
     """As ``attention`` with scale 1, a few heads or rows at a time, the softmax normalised after the second product."""
-    (batch, heads, length, _), (_, kv_heads, keys, dim) = q.shape, v.shape
+    shape, v_flat = (*q.shape[:3], v.shape[3]), v.flatten(0, 1)
+    out = []
+    for heads, tiles in tiled_weights(q, k, mask):
+        parts = [(weights @ v_flat[heads]) / weights.sum(axis=-1, keepdims=True) for _, weights in tiles]
+        out.append(joined(parts, axis=1))
+    return joined(out).reshape(shape)
+
+
+def tiled_attention_gradient(
+    cotangent: mx.array, out: mx.array, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None
+) -> tuple[mx.array, mx.array, mx.array]:
+    """Of ``tiled_attention``, with respect to q, k and v, by the formulas of FlashAttention's appendix B.4
+
+    (https://arxiv.org/abs/2205.14135): the weights are computed again.
+    """
+    q_flat, cotangent = (x.reshape(v.shape[0] * v.shape[1], -1, x.shape[3]) for x in (q, cotangent))
+    own = (cotangent * out.reshape(cotangent.shape)).sum(axis=-1, keepdims=True)
+    k_flat, v_flat = k.flatten(0, 1), v.flatten(0, 1)
+    dq, dk, dv = [], [], []
+    for heads, tiles in tiled_weights(q, k, mask):
+        dq_rows, dk_sum, dv_sum = [], mx.array(0.0), mx.array(0.0)
+        for rows, weights in tiles:
+            weights = weights / weights.sum(axis=-1, keepdims=True)
+            change = cotangent[heads, rows]
+            slope = weights * (change @ v_flat[heads].swapaxes(1, 2) - own[heads, rows])
+            dq_rows.append(slope @ k_flat[heads])
+            dk_sum = dk_sum + slope.swapaxes(1, 2) @ q_flat[heads, rows]
+            dv_sum = dv_sum + weights.swapaxes(1, 2) @ change
+        dq.append(joined(dq_rows, axis=1))
+        dk.append(dk_sum)
+        dv.append(dv_sum)
+    return joined(dq).reshape(q.shape), joined(dk).reshape(k.shape), joined(dv).reshape(v.shape)
+
+
+def tiled_weights(
+    q: mx.array, k: mx.array, mask: mx.array | None
+) -> Iterator[tuple[slice, list[tuple[slice, mx.array]]]]:
+    """exp(q k^T - maximum) of a few of the B * Hkv key heads at a time, and for these of a few rows at a time.
+
+    The rows of a key head are those of its H / Hkv query heads, one after the other.
+    """
+    (batch, heads, length, _), (_, kv_heads, keys, _) = q.shape, k.shape
     group, flat = heads // kv_heads, batch * kv_heads
-    rows = group * length
-    q, k, v = q.reshape(flat, rows, -1), k.reshape(flat, keys, -1).swapaxes(1, 2), v.reshape(flat, keys, dim)
+    total = group * length
+    q, k = q.reshape(flat, total, -1), k.reshape(flat, keys, -1).swapaxes(1, 2)
     if mask is not None:
         mask = mx.where(mask, 0.0, -1e9).reshape(*[1] * (4 - mask.ndim), *mask.shape)
         shared = mask.shape[0] == mask.shape[1] == 1
         mask = mask[0] if shared else mx.broadcast_to(mask, (batch, kv_heads, *mask.shape[2:])).flatten(0, 1)
         mask = mx.tile(mask, (1, group if mask.shape[1] > 1 else 1, 1))
-    step, row_step = max(1, TILE // (rows * keys)), max(16, TILE // keys)
-    out = []
+    step, row_step = max(1, TILE // (total * keys)), max(16, TILE // keys)
     for i in range(0, flat, step):
-        at = slice(i, i + step)
-        tiles = []
-        for r in range(0, rows, row_step):
-            scores = q[at, r : r + row_step] @ k[at]
+        at, tiles = slice(i, i + step), []
+        for r in range(0, total, row_step):
+            rows = slice(r, r + row_step)
+            scores = q[at, rows] @ k[at]
             if mask is not None:
-                row = slice(r, r + row_step) if mask.shape[1] > 1 else slice(None)
+                row = rows if mask.shape[1] > 1 else slice(None)
                 scores = scores + (mask[:, row] if shared else mask[at, row])
-            weights = fused(fast_exp_below)(scores, scores.max(axis=-1, keepdims=True))
-            tiles.append((weights @ v[at]) / weights.sum(axis=-1, keepdims=True))
-        out.append(mx.concatenate(tiles, axis=1) if len(tiles) > 1 else tiles[0])
-    whole = mx.concatenate(out, axis=0) if len(out) > 1 else out[0]
-    return whole.reshape(batch, heads, length, dim)
+            tiles.append((rows, fused(fast_exp_below)(scores, scores.max(axis=-1, keepdims=True))))
+        yield at, tiles
+
+
+def joined(parts: list[mx.array], axis: int = 0) -> mx.array:
+    return mx.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
 
 class Attention(nn.Module):
