@@ -50,6 +50,43 @@ def test_jobs_are_made_in_turn_in_one_thread_and_know_their_place(bench):
     assert len(done) == 2 and len(set(done)) == 1 and bench.queue.active == 0
 
 
+class Counted(threading.Condition):
+    """Knows how often somebody waited."""
+
+    waits = 0
+
+    def wait(self, timeout=None):
+        self.waits += 1
+        return super().wait(timeout)
+
+
+def test_who_follows_a_job_is_woken_by_its_own_news_and_its_place_alone(bench, monkeypatch):
+    monkeypatch.setattr(threading, "Condition", Counted)
+    go_on, reported, end = (threading.Event() for _ in range(3))
+    told = []
+
+    def work(report):
+        go_on.wait(30)
+        for step in range(50):
+            report(note=str(step))
+        reported.set()
+        end.wait(30)
+
+    running = bench.add(work)
+    next(shown for shown in bench.queue.follow(running) if shown["state"] == "running")
+    waiting = bench.add(lambda report: None)
+    follower = threading.Thread(target=lambda: told.extend(bench.queue.follow(waiting)))
+    follower.start()
+    while not waiting.news.waits:
+        bench.queue.wait(bench.queue.version, 0.01)
+    go_on.set()
+    reported.wait(30)
+    assert waiting.news.waits == 1 and len(running.notes) == 50
+    end.set()
+    follower.join()
+    assert told[0]["position"] == 1 and told[-1]["state"] == "done"
+
+
 @pytest.mark.parametrize(
     "error, status, words",
     [

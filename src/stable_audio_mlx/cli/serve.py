@@ -68,19 +68,17 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def open_server(arguments: argparse.Namespace) -> "StudioServer":
     """OptionError for an address that cannot be listened at, WeightsError where there is no model."""
-    from ..web.catalogue import Loras, Models
-    from ..web.guard import Guard, is_loopback, new_token
-    from ..web.server import StudioServer
-    from ..web.studio import Studio
-
     if not 0 <= arguments.port < 65536:
         raise OptionError(f"--port {arguments.port}: must be from 0 to 65535")
     if arguments.loras is not None and not arguments.loras.is_dir():
         raise OptionError(f"--loras {arguments.loras}: is no folder")
-    wanted = arguments.token or not is_loopback(arguments.host)
-    token = (os.environ.get(TOKEN) or new_token()) if wanted else None
-    if token and not re.fullmatch(r"[\w-]{8,200}", token, re.ASCII):
-        raise OptionError(f"${TOKEN}: must be 8 or more letters, digits, - and _")
+    token = chosen_token(arguments)
+
+    from ..web.catalogue import Loras, Models
+    from ..web.guard import Guard
+    from ..web.server import StudioServer
+    from ..web.studio import Studio
+
     models = Models(arguments.model or default_model(), arguments.dtype, arguments.low_memory)
     studio = Studio(arguments.library or Path(OUTPUT) / "studio", models, Loras(arguments.loras), note)
     try:
@@ -89,6 +87,18 @@ def open_server(arguments: argparse.Namespace) -> "StudioServer":
         studio.close()
         where = f"{arguments.host} port {arguments.port}"
         raise OptionError(f"{where}: cannot listen there ({error.strerror or error}); --port chooses another") from None
+
+
+def chosen_token(arguments: argparse.Namespace) -> str | None:
+    """What clients must show; None where nobody else can reach the server."""
+    from ..web.guard import is_loopback, new_token
+
+    if not arguments.token and is_loopback(arguments.host):
+        return None
+    token = os.environ.get(TOKEN) or new_token()
+    if not re.fullmatch(r"[\w-]{8,200}", token, re.ASCII):
+        raise OptionError(f"${TOKEN}: must be 8 or more letters, digits, - and _")
+    return token
 
 
 def shown_host(host: str) -> str:

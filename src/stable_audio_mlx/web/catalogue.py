@@ -4,15 +4,16 @@ import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError, OptionError, StableAudioError
+from ..lora.stack import LoraStack
+from ..pipeline import StableAudioPipeline
 from ..presets import ModelFacts
+from ..sampling.samplers import fitting
 from ..weights import hub, registry
+from ..weights.source import open_model
 from .replies import Refused
-
-if TYPE_CHECKING:
-    from ..pipeline import StableAudioPipeline
 
 PEFT = "adapter_config.json"
 
@@ -70,10 +71,8 @@ class Models:
             for name in self.names()
         ]
 
-    def open(self, name: str) -> "StableAudioPipeline":
+    def open(self, name: str) -> StableAudioPipeline:
         """The model, in memory instead of the one before."""
-        from ..pipeline import StableAudioPipeline
-
         if self._open is None or self._open[0] != name:
             self._open = None
             folder = self.names().get(name)
@@ -89,8 +88,6 @@ class Models:
 
     def describe(self, name: str, loras: Mapping[str, Path]) -> None:
         """Find out what a model can do and which LoRAs fit."""
-        from ..pipeline import StableAudioPipeline
-
         folder = self.names()[name]
         told: dict[str, Any]
         try:
@@ -107,8 +104,6 @@ class Models:
 
 def capabilities(facts: ModelFacts) -> dict[str, Any]:
     """What a page offers of a model, and the values that it begins with."""
-    from ..sampling.samplers import fitting
-
     preset = facts.preset
     return {
         "longest": facts.longest,
@@ -135,9 +130,6 @@ def licence(name: str, folder: Path) -> str:
 
 def misfit(folder: Path, lora: Path) -> str:
     """Why a LoRA does not fit a model; empty where it does."""
-    from ..lora.stack import LoraStack
-    from ..weights.source import open_model
-
     try:
         LoraStack(open_model(folder)).read(lora)
     except StableAudioError as error:

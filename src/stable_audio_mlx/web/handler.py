@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..errors import StableAudioError
 from .guard import one
 from .replies import Refused, Reply, refusal
+from .routes import route
 
 if TYPE_CHECKING:
     from .server import StudioServer
@@ -91,8 +92,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send(reply)
 
     def _reply(self) -> Reply:
-        from .routes import route
-
         try:
             self._prepare()
             return route(self)

@@ -8,7 +8,6 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 from ..errors import StableAudioError
@@ -26,6 +25,8 @@ class Cancelled(Exception):
 
 class Job:
     """One request to make sounds.  Only the queue changes it; readers take ``shown()``."""
+
+    news: threading.Condition  # of the queue that it is in: what wakes who follows it
 
     def __init__(self, request: dict[str, Any], work: Any, total: int):
         self.id, self.created = f"job-{secrets.token_hex(6)}", time.time()
@@ -67,10 +68,10 @@ class Queue:
         self._make, self._note = make, note
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._waiting: list[Job] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # wakes who follows everything
         self._owner = Owner()
         self.version, self.closed = 0, False
-        self._moved = 0  # the version at which places in the queue last changed
         self._told = 0.0
 
     def do(self, work: Callable[[], Any]) -> Future:
@@ -81,11 +82,12 @@ class Queue:
 
     def add(self, job: Job) -> Job:
         """Refused(429) where too many wait."""
-        with self._changed:
+        with self._lock:
             if self.closed:
                 raise Refused(503, "the server is shutting down")
             if len(self._waiting) >= MOST_WAITING:
                 raise Refused(429, f"{MOST_WAITING} jobs wait already; try again later", {"Retry-After": "10"})
+            job.news = threading.Condition(self._lock)
             self._jobs[job.id] = job
             self._waiting.append(job)
             ended = [one.id for one in self._jobs.values() if one.ended]
@@ -96,17 +98,17 @@ class Queue:
         return job
 
     def _run(self, job: Job) -> None:
-        with self._changed:
+        with self._lock:
             if job.ended:
                 return
             self._waiting.remove(job)
             job.state = "running"
-            self._touch(job, moved=True)
+            self._touch(job, *self._waiting)
         self._make(job, lambda **news: self._report(job, news))
 
     def _report(self, job: Job, news: dict[str, Any]) -> None:
         """Called by ``make`` between steps: ``kept`` and ``note`` are added, the rest is progress."""
-        with self._changed:
+        with self._lock:
             if kept := news.pop("kept", None):
                 job.takes = [*job.takes, kept]
             if note := news.pop("note", None):
@@ -121,7 +123,7 @@ class Queue:
 
     def _finish(self, job: Job, error: BaseException | None) -> None:
         """Whatever happened, the job ends and the next one can begin."""
-        with self._changed:
+        with self._lock:
             if job.ended:
                 return
             if isinstance(error, Cancelled):
@@ -146,46 +148,48 @@ class Queue:
         self._note("".join(traceback.format_exception(error)))
         return {"status": 500, "message": "this is a defect of the program; its terminal says more"}
 
-    def _touch(self, job: Job, moved: bool = False) -> None:
+    def _touch(self, *jobs: Job) -> None:
+        """These jobs or their places have changed: only who follows one of them, or everything, is woken."""
         self.version += 1
-        job.version, job.changed = self.version, time.monotonic()
-        self._moved = self.version if moved else self._moved
+        for job in jobs:
+            job.version, job.changed = self.version, time.monotonic()
+            job.news.notify_all()
         self._changed.notify_all()
 
     def touch(self) -> None:
         """Something else has changed that readers want to know."""
-        with self._changed:
-            self.version += 1
-            self._changed.notify_all()
+        with self._lock:
+            self._touch()
 
     def cancel(self, id: str) -> Job:
         """A queued job ends now, a running one before its next step."""
         job = self.get(id)
-        with self._changed:
+        with self._lock:
             job.cancel.set()
             if job.state == "queued":
                 job.state, job.work = "cancelled", None
-                self._waiting.remove(job)
-                self._touch(job, moved=True)
+                place = self._waiting.index(job)
+                del self._waiting[place]
+                self._touch(job, *self._waiting[place:])
         return job
 
     def get(self, id: str) -> Job:
         """Refused(404) where there is none."""
-        with self._changed:
+        with self._lock:
             job = self._jobs.get(id)
         if job is None:
             raise Refused(404, "there is no such job; old ones are forgotten, their takes are kept")
         return job
 
     def shown(self, job: Job) -> dict[str, Any]:
-        with self._changed:
+        with self._lock:
             position = self._waiting.index(job) + 1 if job in self._waiting else 0
             return job.shown(position)
 
     def list(self, seconds: float = math.inf) -> list[dict[str, Any]]:
         """The jobs that are remembered, oldest first, but for those that ended more than ``seconds`` ago."""
         since = time.monotonic() - seconds
-        with self._changed:
+        with self._lock:
             places = {job.id: i for i, job in enumerate(self._waiting, 1)}
             return [
                 job.shown(places.get(job.id, 0)) for job in self._jobs.values() if not job.ended or job.changed >= since
@@ -193,7 +197,7 @@ class Queue:
 
     @property
     def active(self) -> int:
-        with self._changed:
+        with self._lock:
             return sum(not job.ended for job in self._jobs.values())
 
     def wait(self, version: int, seconds: float) -> int:
@@ -206,26 +210,21 @@ class Queue:
         """The job whenever it or its place has changed, until it has ended; None where nothing did for a while."""
         seen = -1
         while True:
-            with self._changed:
-                latest = partial(self._latest, job)
-                news = self._changed.wait_for(lambda: latest() > seen or self.closed, seconds)  # noqa: B023
-                seen, last = latest(), job.ended or self.closed
+            with job.news:
+                news = job.news.wait_for(lambda: job.version > seen or self.closed, seconds)  # noqa: B023
+                seen, last = job.version, job.ended or self.closed
             yield self.shown(job) if news else None
             if last:
                 return
 
-    def _latest(self, job: Job) -> int:
-        """The version at which a reader of this job last had something new."""
-        return max(job.version, self._moved if job.state == "queued" else 0)
-
     def stop(self) -> None:
         """Cancel everything: what runs ends before its next step, who follows is told."""
-        with self._changed:
+        with self._lock:
             self.closed = True
             waiting, self._waiting = self._waiting, []
             for job in waiting:
                 job.state, job.work = "cancelled", None
-            self._changed.notify_all()
+            self._touch(*self._jobs.values())
 
     def close(self, last: Callable[[], None]) -> None:
         """Stop, and wait for the thread, which does ``last`` in the end."""
