@@ -1,9 +1,11 @@
 """A real browser on a real studio: the distribution's Chromium, driven by Playwright; skipped where one is missing."""
 
+import io
 import os
 import shutil
 
 import pytest
+import soundfile
 
 from ..unit import studio
 
@@ -69,6 +71,11 @@ class Tab:
     def take(self, card):
         """What the server knows of a card's take."""
         return self.client.json("GET", f"/v1/takes/{card.get_attribute('data-take')}")
+
+    def samples(self, take):
+        """(L, C)."""
+        sound, _ = soundfile.read(io.BytesIO(self.client.ask("GET", take["url"])[2]), dtype="float32", always_2d=True)
+        return sound
 
     def drag(self, wave, start, end):
         """Drag over a waveform, in parts of its width."""

@@ -1,18 +1,12 @@
 """The studio's page in a real browser, on the embedded model."""
 
-import io
-
 import numpy as np
-import soundfile
 
 from stable_audio_mlx import audio
 
+from ..unit.studio import SAID
+
 SECONDS = 0.5
-
-
-def samples(client, take):
-    sound, _ = soundfile.read(io.BytesIO(client.ask("GET", take["url"])[2]), dtype="float32", always_2d=True)
-    return sound
 
 
 def drop(tab, name="loop.wav", seconds=SECONDS, data=None):
@@ -110,7 +104,7 @@ def test_a_dropped_file_is_varied_and_a_part_of_it_remade(tab, client):
     tab.drag(tab.page.locator("#source-view .wave"), 0.4, 0.8)
     assert tab.page.locator("input[value=remake]").is_checked()
     made = tab.take(tab.made("hand claps"))
-    (start, end), sound = made["request"]["inpaint"][0], samples(client, made)
+    (start, end), sound = made["request"]["inpaint"][0], tab.samples(made)
     given = 0.3 * np.sin(np.arange(22050) / 20).astype(np.float32)
     assert start / SECONDS == np.clip(start / SECONDS, 0.38, 0.42) and end / SECONDS == np.clip(
         end / SECONDS, 0.78, 0.82
@@ -137,7 +131,7 @@ def test_a_selected_part_of_a_take_is_remade(tab, client):
     tab.page.wait_for_function("id => document.querySelector('#cards .card').dataset.take !== id", arg=before["id"])
     after = tab.take(tab.cards.first)
     start = int(after["request"]["inpaint"][0][0] * 44100)
-    old, new = samples(client, before), samples(client, after)
+    old, new = tab.samples(before), tab.samples(after)
     assert np.array_equal(old[:start], new[:start]) and not np.array_equal(old, new)
 
 
@@ -151,7 +145,7 @@ def test_a_take_is_continued_to_the_length_of_the_form(tab, client):
     after = tab.take(tab.cards.first)
     assert after["seconds"] == 1.0 and after["request"]["inpaint"][0][1] == 1.0
     kept = int(after["request"]["inpaint"][0][0] * 44100)
-    assert np.array_equal(samples(client, before)[:kept], samples(client, after)[:kept])
+    assert np.array_equal(tab.samples(before)[:kept], tab.samples(after)[:kept])
 
 
 def test_a_selection_by_keys(tab):
@@ -239,11 +233,13 @@ def test_what_cannot_be_is_said(tabs):
     assert "Say what you want to hear" in page.locator("#problem").inner_text()
     tab.say("x", steps=1)
     page.check("input[value=bars]", force=True)
-    page.fill("#bars", "4")
-    assert "makes 4.00 s at once and goes on" in page.locator("#length-hint").inner_text()
+    page.fill("#bars", "40")
+    hint = page.locator("#length-hint").inner_text()
+    assert hint.startswith("80.0 s: ") and f"makes {SAID:.2f} s at once" in hint
     page.fill("#bars", "999")
     tab.make()
     page.locator("#problem", has_text="the most is 600").wait_for()
+    page.fill("#cfg", "1")
     assert (
         page.locator("#negative").is_disabled()
         and "guidance other than 1" in page.locator("#negative-hint").inner_text()

@@ -2,11 +2,12 @@
 
 import { call, Failed, follow, get } from "./api.js";
 import { Card } from "./card.js";
-import { Composer, continuation, LENGTHS } from "./composer.js";
+import { Composer } from "./composer.js";
 import { $, icon, say, seconds, toast } from "./dom.js";
 import { Jobs } from "./jobs.js";
 import { listen } from "./keys.js";
 import { Player } from "./player.js";
+import { continuation, LENGTHS } from "./source.js";
 
 const PAGE = 24;
 const PADS = [..."ASDFGHJKL"];
@@ -22,7 +23,7 @@ const heard = new Set(); // takes that were played by themselves
 
 const composer = new Composer({
   make: (request) => ask(request),
-  play: (sound, at, range) => playOther(sound, at, range),
+  play: (sound, at) => playOther(sound, at),
 });
 const jobs = new Jobs({ cancel: (job) => tell(call("DELETE", `/v1/jobs/${job.id}`)) });
 
@@ -79,7 +80,7 @@ const acts = {
 async function toForm(card, kind, selection) {
   const { take } = card;
   if (!$("prompt").value.trim()) $("prompt").value = take.prompt;
-  await tell(composer.setSource({ id: take.id, name: take.prompt || take.file, seconds: take.seconds, url: take.url, peaks_url: take.peaks_url, kind, selection }));
+  await tell(composer.source.set({ id: take.id, name: take.prompt || take.file, seconds: take.seconds, url: take.url, peaks_url: take.peaks_url, kind, selection }));
   $("source").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   $("prompt").focus({ preventScroll: true });
 }
@@ -172,10 +173,10 @@ function frame() {
       const place = player.position(id);
       if (place !== null) card.wave.cursor = place;
     }
-    const { source } = composer, inForm = source && player.position(source.id);
-    if (inForm !== null && inForm !== undefined && source) source.wave.cursor = inForm;
+    const { sound } = composer.source, inForm = sound && player.position(sound.id);
+    if (inForm !== null) sound.wave.cursor = inForm;
     const place = player.current && player.position(player.current.id);
-    if (place !== null && place !== undefined) $("now-time").textContent = `${seconds(place)} / ${seconds(player.current.seconds)}`;
+    if (place !== null) $("now-time").textContent = `${seconds(place)} / ${seconds(player.current.seconds)}`;
     if (player.busy) frame();
   });
 }
