@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from stable_audio_mlx.web.server import StudioServer
 from stable_audio_mlx.web.studio import Studio
 
 TINY = Path(__file__).parents[2] / "model" / "tiny"
+CONFIG = json.loads((TINY / "model_config.json").read_text())
+WINDOW = CONFIG["sample_size"] / CONFIG["sample_rate"]  # seconds
+SAID = math.floor(WINDOW * 100) / 100  # how long it is said to be
 QUICK = {"prompt": "kick drum", "seconds": 0.5, "steps": 2}
 
 

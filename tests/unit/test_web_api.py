@@ -1,7 +1,6 @@
 """The studio's HTTP API, asked for real."""
 
 import base64
-import contextlib
 import io
 import json
 import threading
@@ -10,11 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stable_audio_mlx import audio, takes
-from stable_audio_mlx.completion import complete
-from stable_audio_mlx.errors import OptionError
-from stable_audio_mlx.web import asked
-from stable_audio_mlx.web.replies import Refused
+from stable_audio_mlx import audio
 
 from . import loras, studio
 from .studio import QUICK
@@ -45,7 +40,7 @@ def test_health_and_models(client, take):
     assert client.json("GET", "/health")["status"] == "ok"
     (model,) = [m for m in client.json("GET", "/v1/models")["data"] if m["id"] == "tiny"]
     assert model["default"] and model["loaded"] and model["state"] == "ready" and model["license"] == "MIT"
-    assert model["longest"] == pytest.approx(4.005, abs=0.01) and model["sampler"] in model["samplers"]
+    assert model["longest"] == pytest.approx(studio.WINDOW) and model["sampler"] in model["samplers"]
 
 
 def test_a_take_is_reproducible_by_its_seed_and_its_settings_are_told(client, take):
@@ -239,50 +234,6 @@ def test_what_is_no_sound_is_no_upload(client, data):
     assert not list(client.studio.uploads.folder.glob("*.part"))
 
 
-BAD = [
-    ({"prompt": "x", "colour": 1}, "colour: unknown option"),
-    ({"prompt": "x", "stepz": 1}, "did you mean 'steps'"),
-    ({"prompt": 7}, "prompt"),
-    ({"prompt": "x", "seconds": 999}, "the limit is 4"),
-    ({"prompt": "x", "seconds": "long"}, "seconds"),
-    ({"prompt": "x", "seconds": 1e9, "long": True}, "the most is 600"),
-    ({"prompt": "x", "bars": 1}, "needs bpm"),
-    ({"prompt": "x", "steps": 0}, "steps"),
-    ({"prompt": "x", "seed": -5}, "seed"),
-    ({"prompt": "x", "n": 17}, "the most is 16"),
-    ({"prompt": "x", "n": 0}, "variations"),
-    ({"prompt": "x", "n": 2, "variations": 3}, "twice"),
-    ({"prompt": "x", "seed": list(range(20))}, "the most is 16"),
-    ({"prompt": "x", "name": "../up"}, "names its files itself"),
-    ({"prompt": "x", "output": "/tmp/x.wav"}, "names its files itself"),
-    ({"prompt": "x", "init_audio": "/etc/passwd"}, "must be the id"),
-    ({"prompt": "x", "init_audio": ["take-1"]}, "must be the id"),
-    ({"prompt": "x", "init_audio": "take-../../x"}, "no such take"),
-    ({"prompt": "x", "init_audio": "upload-000000000000"}, "no such upload"),
-    ({"prompt": "x", "lora": "/tmp/a.safetensors"}, "lora: there is no"),
-    ({"prompt": "x", "lora": [["../a", 1]]}, "lora: there is no"),
-    ({"prompt": "x", "inpaint": [[0, 1]]}, "needs inpaint_audio"),
-    ({"prompt": "x", "stream": "yes"}, "true or false"),
-    ({"prompt": "x", "response_format": "exe"}, "url or b64_json"),
-]
-
-
-@pytest.mark.parametrize("body, words", BAD, ids=lambda v: str(v)[:50])
-def test_wrong_options_are_refused_with_a_sentence(client, body, words):
-    status, message = client.refused("POST", "/v1/audio/generations", body)
-    assert status == 400 and words in message
-
-
-def test_errors_that_only_the_model_finds(client):
-    status, message = client.refused("POST", "/v1/audio/generations", {**QUICK, "sampler": "magic"})
-    assert status == 400 and "use one of" in message
-    assert client.refused("POST", "/v1/audio/generations", {**QUICK, "model": "gpt-9"})[0] == 404
-    assert client.refused("POST", "/v1/audio/generations", {**QUICK, "model": "../tiny"})[0] == 404
-    assert client.refused("POST", "/v1/audio/speech", {"input": ""})[0] == 400
-    assert client.refused("POST", "/v1/audio/speech", {"input": "x", "response_format": "pcm"})[0] == 400
-    assert client.refused("POST", "/v1/audio/speech", {"input": "x", "n": 2})[0] == 400
-
-
 def test_takes_survive_a_restart_and_damage_does_not_spread(tmp_path):
     with studio.running(tmp_path) as client:
         first, second = client.take(seed=1), client.take(seed=2)
@@ -297,9 +248,8 @@ def test_takes_survive_a_restart_and_damage_does_not_spread(tmp_path):
 
 
 def test_loras_are_offered_by_name_and_act(tmp_path):
-    config = json.loads((studio.TINY / "model_config.json").read_text())
     (tmp_path / "loras").mkdir()
-    loras.write(tmp_path / "loras" / "drums.safetensors", config=config, part="self_attn")
+    loras.write(tmp_path / "loras" / "drums.safetensors", config=studio.CONFIG, part="self_attn")
     loras.write(tmp_path / "loras" / "other.safetensors")
     with studio.running(tmp_path / "library", loras=tmp_path / "loras") as client:
         client.studio.queue.do(lambda: None).result(60)  # the models have been looked at
@@ -316,20 +266,6 @@ def test_loras_are_offered_by_name_and_act(tmp_path):
         assert "is not for tiny" in client.refused("POST", "/v1/jobs", {**QUICK, "lora": ["other"]})[1]
 
 
-ODD = [True, 0, -1, 1.5, 10**30, 10**400, 1e308, "", "x", "\0", "9" * 5000, [], [[]], [1, 2], [["a", 1]], [[None] * 2]]
-ODD += [{}, {"a": 1}, {"name": "x"}, [{"name": 1}], [None], "(a:1.4", "A || B", "(((("]
-
-
-@pytest.mark.parametrize("key", [*takes.kinds(), "n", "model"])
-def test_no_value_of_an_option_is_a_defect(client, take, key):
-    """What is said of any value is a sentence, or it can be asked for."""
-    for base in ({}, {"bpm": 120, "cfg_scale": 2, "init_audio": take["id"], "inpaint": [[0.1, 0.2]]}):
-        for value in ODD:
-            with contextlib.suppress(OptionError, Refused):
-                for one in asked.read({"prompt": "x", **base, key: value}, client.studio).takes:
-                    complete(one.options, client.studio.models.facts("tiny"))
-
-
 def test_words_in_any_script(client):
     take = client.take(prompt="鼓 колокол, ©")
     assert client.json("GET", f"/v1/takes/{take['id']}")["prompt"] == "鼓 колокол, ©" and "колокол" in take["file"]
@@ -343,6 +279,6 @@ def test_words_in_any_script(client):
 
 
 def test_what_a_run_remarks_is_kept_with_the_take(client):
-    take = client.take(negative_prompt="noise", normalize="lufs:-14")
+    take = client.take(negative_prompt="noise", cfg_scale=1, normalize="lufs:-14")
     assert any("negative_prompt has no effect" in note for note in take["notes"])
     assert take["settings"]["normalize"] == "lufs:-14" and len(take["notes"]) == len(set(take["notes"]))
