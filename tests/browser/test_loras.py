@@ -5,12 +5,14 @@ import pytest
 
 from ..unit import loras, studio
 
+LONG = "for another model, and with a name that has no room beside a slider"
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory, chromium):
     folder = tmp_path_factory.mktemp("loras")
     loras.write(folder / "drums.safetensors", config=studio.CONFIG, part="self_attn")
-    loras.write(folder / "for another.safetensors")
+    loras.write(folder / f"{LONG}.safetensors")
     with studio.running(tmp_path_factory.mktemp("library"), loras=folder) as client:
         yield client
 
@@ -66,5 +68,7 @@ def test_the_settings_of_a_take_move_the_slider_and_a_reload_keeps_it(tab, clien
 
 
 def test_what_does_not_fit_the_model_cannot_be_moved_and_says_why(tab):
-    other = tab.page.locator("#loras label", has_text="for another")
+    other = tab.page.locator("#loras label", has_text=LONG)
     assert other.locator("input").is_disabled() and "is not for" in other.locator(".hint").inner_text()
+    boxes = [slider.bounding_box() for slider in tab.page.locator("#loras input").all()]
+    assert len({box["width"] for box in boxes}) == 1 and boxes[0]["width"] > 200

@@ -261,6 +261,11 @@ def test_everything_has_a_name_and_can_be_reached(tab):
     assert tab.page.locator("h1").count() == 1 and tab.page.get_by_role("main").count() == 1
 
 
+def test_the_button_is_in_sight_however_long_the_form_is(tab):
+    box = tab.say("kick drum").page.locator("#make").bounding_box()
+    assert box["y"] + box["height"] < tab.page.viewport_size["height"]
+
+
 def test_the_width_of_a_phone(tabs):
     tab = tabs(width=360, height=740)
     card = tab.made("noise sweep up")
