@@ -113,6 +113,7 @@ def under_load(port: int, pid: int, clients: int, seconds: float) -> dict[str, A
         "health median, ms": round(1000 * statistics.median(latencies), 2),
         "health 99 %, ms": round(1000 * sorted(latencies)[int(0.99 * len(latencies))], 1),
         "health slowest, ms": round(1000 * max(latencies), 1),
+        "health over 100 ms": sum(latency > 0.1 for latency in latencies),
     }
 
 
