@@ -1,6 +1,7 @@
 """What the studio's server refuses: other sites, other hosts, paths, floods, nonsense."""
 
 import socket
+import threading
 import time
 
 import pytest
@@ -187,6 +188,11 @@ def test_connections_are_bounded(tmp_path, monkeypatch):
             connection.close()
         while raw(client, b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[9:12] != b"200":
             time.sleep(0.01)
+
+
+def test_nobody_waits_until_the_thread_of_another_connection_runs(client, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", None)  # it would wait
+    assert client.json("GET", "/health")["status"] == "ok"
 
 
 def test_a_token_lets_in(tmp_path):

@@ -1,6 +1,7 @@
 """``stable-audio-mlx serve``: the studio page and the HTTP API behind it."""
 
 import argparse
+import gc
 import os
 import re
 import signal
@@ -51,6 +52,7 @@ def serve(arguments: argparse.Namespace) -> int:
     """Listen until interrupted; then cancel what is being made and keep what is finished."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = open_server(arguments)
+    gc.freeze()  # what has been imported stays: no collection, in which nobody is answered, goes through it again
     studio, guard = server.studio, server.guard
     try:
         studio.ready()

@@ -1,6 +1,5 @@
 """The page: its files are read once when the server starts, and nothing else of the disk is ever shown."""
 
-from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,7 @@ if TYPE_CHECKING:
     from .handler import Handler
 
 
-@cache
-def static() -> dict[str, Reply]:
+def read() -> dict[str, Reply]:
     """Address -> reply for every file of the page."""
     found = {}
     for item in files(__package__).joinpath("static").iterdir():
@@ -22,9 +20,12 @@ def static() -> dict[str, Reply]:
     return found
 
 
+STATIC = read()
+
+
 def reply(request: "Handler") -> Reply | None:
     """A file of the page; for the token in its address, the cookie that stands for it from then on."""
     guard = request.server.guard
     if guard.token and request.path == "/" and "token" in request.query:
         return Reply(status=303, headers={"Location": "/", "Set-Cookie": guard.set_cookie()})
-    return static().get(request.path)
+    return STATIC.get(request.path)

@@ -1,5 +1,6 @@
 """The HTTP server: a thread for each of a bounded number of connections, none kept open by doing nothing."""
 
+import _thread
 import contextlib
 import math
 import socket
@@ -24,7 +25,6 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1
 class StudioServer(ThreadingHTTPServer):
     """``note`` is given what the terminal should know."""
 
-    daemon_threads = False  # a thread that frees MLX's arrays while Python ends would abort the process: all are joined
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, studio: "Studio", guard: Guard, note: Callable[[str], None]):
@@ -48,7 +48,12 @@ class StudioServer(ThreadingHTTPServer):
                 request.sendall(BUSY)
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            # threading.Thread.start waits until the thread runs: under load nobody else is let in for that long.
+            _thread.start_new_thread(self.process_request_thread, (request, client_address))
+        except RuntimeError:
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -76,10 +81,15 @@ class StudioServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def server_close(self) -> None:
-        """Let nobody in any more, end all connections and wait for their threads."""
+        """Let nobody in any more, end all connections and wait until each has given back its room.
+
+        A thread that frees MLX's arrays while Python ends would abort the process.
+        """
         self.studio.queue.stop()
         self._cut(math.inf)
         super().server_close()
+        for _ in range(MOST_CONNECTIONS):
+            self._room.acquire()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went is no error; anything else is a defect, which the terminal should show."""
