@@ -22,17 +22,24 @@ DRUMS = {
     "closed hat": ("closed hi-hat",),
     "open hat": ("open hi-hat",),
     "clap": ("clap",),
+    "808": ("808 kick",),
+    "tom": ("low tom", "high tom"),
+    "crash": ("crash cymbal",),
+    "cowbell": ("cowbell",),
+    "rimshot": ("rimshot",),
 }
 NOTES = {
     "bass": ("bass guitar", "sub bass"),
     "plucked": ("guitar", "harp"),
     "synth": ("saw lead",),
+    "piano": ("piano",),
 }
-TEXTURES = {"rain": "rain", "siren": "siren", "sweep": "noise sweep"}
+TEXTURES = {name: name for name in ("rain", "siren", "wind", "thunder", "impact", "bleep", "laser")}
+TEXTURES |= {"sweep": "noise sweep", "waves": "ocean waves", "beeping": "alarm clock"}
 PHRASES = {"beat": "beat", "pad chord": "chord"}
 CLASSES = (*DRUMS, *NOTES, *TEXTURES, *PHRASES)
 # Kinds of the embedded model -> class, where their names differ.
-CLASS_OF = {"pluck": "plucked", "pad": "pad chord"}
+CLASS_OF = {"pluck": "plucked", "pad": "pad chord", "sub kick": "808", "low tom": "tom", "high tom": "tom"}
 
 
 def class_of(kind: str) -> str | None:

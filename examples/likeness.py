@@ -1,8 +1,8 @@
 """How far sounds are from the sounds of a folder: the distance of each to the one that it is most like, in dB.
 
-python examples/likeness.py bells plain.wav with_lora.wav
+python examples/likeness.py glasses plain.wav with_lora.wav
 
-A sound's spectrum is its mean level in third-octave bands, below that of the loudest; 60 dB lower is silence.
+A sound's spectrum is its mean level in third-octave bands, below that of the loudest; 40 dB lower is silence.
 """
 
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 from stable_audio_mlx import audio
 
 BANDS = 100 * 2 ** (np.arange(24) / 3)  # Hz, lower edges: 100 Hz to 20 kHz
-DEPTH = 60.0
+DEPTH = 40.0
 
 
 def spectrum(path: Path) -> np.ndarray:

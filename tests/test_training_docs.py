@@ -63,7 +63,7 @@ def test_commands_of_the_lora_tutorial(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     [make] = blocks(ROOT / "docs/lora-tutorial.md", "python")
     exec(compile(make, "lora-tutorial.md", "exec"), {})
-    assert len(list((tmp_path / "bells").glob("*.wav"))) == 20
+    assert len(list((tmp_path / "glasses").glob("*.wav"))) == 20
     for line in commands("lora-tutorial.md"):
         words = short(line) + (["--steps", "2"] if " generate " in line else [])
         assert main(words) == 0, f"{line}\n{capsys.readouterr().err}"

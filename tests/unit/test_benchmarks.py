@@ -168,7 +168,7 @@ def test_many_takes_are_measured_from_outside():
     """Of the real command: one memory and one time for each sound; what grows or slows down shows."""
     result = takes.measure("tiny", takes=13, steps=1)
     assert len(result["memory"]) == len(result["seconds"]) == 13 and min(result["memory"]) > 30e6
-    assert abs(result["growth"]) < 0.05, result
+    assert -0.2 < result["growth"] < 0.05, result
     found = takes.verdict([100] * 10 + [100, 90, 107], [9.0] + [1.0] * 10 + [2.0] * 10)
     assert found == pytest.approx({"growth": 0.07, "slower": 2.0})
     assert "+7.0% at most" in takes.table(result | found)

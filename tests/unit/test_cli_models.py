@@ -52,7 +52,7 @@ def test_models_that_are_here(go, tmp_path):
     assert tiny["bytes"] == sum(f.stat().st_size for f in (ROOT / "model/tiny").iterdir())
     assert "format 99" in found["broken"]["problem"]
     text = go("models", "--installed")[1]
-    assert "up to 4 s, 16 steps" in text and "MIT" in text and "cannot be used" in text and "To be had" not in text
+    assert "up to 8 s, 1 step" in text and "MIT" in text and "cannot be used" in text and "To be had" not in text
 
 
 def test_models_that_can_be_had(go):

@@ -201,6 +201,8 @@ def test_sections_of_models_and_recipes():
     own = {**checkpoints.DIFFUSION, "training": {"learning_rate": 5e-5, "cfg_dropout_prob": 0.2}}
     assert section_for(own, False, None, None).cfg_dropout_prob == 0.2
     assert section_for(own, False, None, 1e-3).learning_rate == 1e-3
+    of_one_step = {**config, "training": {"learning_rate": 1e-3, "p_one_shot": 0.85}}
+    assert section.p_one_shot == 0 and section_for(of_one_step, True, None, None).p_one_shot == 0.85
     with pytest.raises(ConfigError, match="reads no inpaint_mask"):
         given = {"learning_rate": 1, "inpainting": {}}
         from stable_audio_mlx.models.factory import create_model

@@ -167,7 +167,7 @@ def test_models_are_kept_for_the_next_take_where_memory_allows(monkeypatch, free
     monkeypatch.setattr(pipeline, "available", lambda: free)
     tiny = ROOT / "model" / "tiny"
     pipe = StableAudioPipeline.from_pretrained(tiny, keep_models=None)
-    assert 4 * 7_500_000 < pipe._source.weight_bytes < 4 * 8_000_000
+    assert 4 * 9_000_000 < pipe._source.weight_bytes < 4 * 9_200_000
     pipe.generate("kick drum", seconds=0.2, steps=1, seed=0)
     assert bool(pipe._parts._loaded) is kept
     low = StableAudioPipeline.from_pretrained(tiny, keep_models=None, low_memory=True)

@@ -46,7 +46,8 @@ def models(arguments: argparse.Namespace) -> int:
 
 def line(record: dict[str, Any]) -> str:
     """Name, kind, longest clip, steps and size."""
-    length = f"up to {record['seconds']:.0f} s, {record['steps']} steps" if "steps" in record else ""
+    steps = record.get("steps", 0)
+    length = f"up to {record['seconds']:.0f} s, {steps} step{'s' if steps > 1 else ''}" if steps else ""
     license = record.get("license", "") if "folder" in record else ""
     return f"{record['name']:<44}{record.get('kind', ''):<15}{length:<24}{big(record['bytes']):>8}  {license}".rstrip()
 

@@ -6,7 +6,7 @@ import numpy as np
 
 SAMPLE_RATE = 44100
 FRAME = 2208  # samples of one latent; 19.97 frames a second
-FRAMES = 80  # of a whole clip: 4.005 s
+FRAMES = 160  # of a whole clip: 8.01 s
 LENGTH = FRAME * FRAMES
 RATE = SAMPLE_RATE / FRAME
 
@@ -14,7 +14,7 @@ NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 NATURALS = ("C", "D", "E", "F", "G", "A", "B")
 CHORDS = {"major": (0, 4, 7), "minor": (0, 3, 7)}
 TUNING = 18.0  # cents
-BEAT_FRAMES = {75: 8, 100: 6, 120: 5, 150: 4}  # beats a minute -> frames of an eighth note
+EIGHTHS = {75: 8, 86: 7, 100: 6, 120: 5, 150: 4}  # beats a minute -> frames of an eighth note
 
 
 def frequency(note: str, octave: int) -> float:
@@ -29,6 +29,12 @@ def tuned(exact: float) -> float:
         if abs(1200 * np.log2(near / exact)) < TUNING:
             return near
     return exact
+
+
+def above(note: str, octave: int, semitones: int) -> tuple[str, int]:
+    """The note so many semitones higher, and its octave."""
+    octaves, index = divmod(NOTES.index(note) + semitones, 12)
+    return NOTES[index], octave + octaves
 
 
 def times(n: int) -> np.ndarray:

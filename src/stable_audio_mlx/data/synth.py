@@ -1,8 +1,9 @@
 """Sounds made by code: what the embedded model learns from.
 
 A sampled drum machine rather than a studio: every sound is a function of its name alone, and all of them sit on one
-grid (``grid``).  Hits start at frame 0, steps of a beat last whole frames, notes are tuned so that they repeat within
-a few frames, and noises are played from one fixed table.  So a small network can know them exactly instead of roughly.
+grid (``grid``).  Hits start at frame 0, steps of a beat last whole quarters of a frame, notes are tuned so that they
+repeat within a few frames, and noises are played from one fixed table.  So a small network can know them exactly
+instead of roughly.
 """
 
 from collections.abc import Mapping
@@ -11,29 +12,16 @@ from functools import cache
 
 import numpy as np
 
-from .beats import BEATS, beat
-from .grid import (
-    BEAT_FRAMES,
-    CHORDS,
-    FRAME,
-    FRAMES,
-    LENGTH,
-    NATURALS,
-    NOTES,
-    RATE,
-    SAMPLE_RATE,
-    TUNING,
-    frequency,
-    stereo,
-)
+from .grid import CHORDS, EIGHTHS, FRAME, FRAMES, LENGTH, NATURALS, NOTES, RATE, SAMPLE_RATE, TUNING, frequency, stereo
+from .patterns import BEATS, arpeggio, bass_line, beat, progression
 from .scenes import SCENES
-from .voices import HITS, pad, tone
+from .voices import HITS, pad, piano_chord, tone
 
-__all__ = ["BEAT_FRAMES", "CHORDS", "FRAME", "FRAMES", "LENGTH", "NATURALS", "NOTES", "RATE", "SAMPLE_RATE", "TUNING"]
-__all__ += ["Sound", "by_kind", "draw", "frequency", "render", "vary", "vocabulary"]
+__all__ = ["CHORDS", "EIGHTHS", "FRAME", "FRAMES", "LENGTH", "NATURALS", "NOTES", "RATE", "SAMPLE_RATE", "TUNING"]
+__all__ += ["Sound", "draw", "frequency", "render", "vary", "vocabulary"]
 
-INSTRUMENTS = ("synth", "pluck")
-CHORD_ROOTS = ("C", "D", "E", "F", "G", "A")
+INSTRUMENTS = ("synth", "pluck", "piano")
+LINE_TEMPI = (100, 120)  # of bass lines and arpeggios
 
 
 @dataclass(frozen=True)
@@ -50,13 +38,19 @@ class Sound:
 @cache
 def vocabulary() -> tuple[Sound, ...]:
     """Every sound there is."""
+    chords = [f"{root} {mode}" for root in NOTES for mode in CHORDS]
+    naturals = [f"{root} {mode}" for root in NATURALS for mode in CHORDS]
     return (
         *(Sound(kind) for kind in HITS),
-        *(Sound("bass", note, 2) for note in NATURALS),
-        *(Sound(kind, note, octave) for kind in INSTRUMENTS for octave in (3, 4, 5) for note in NATURALS),
-        *(Sound("pad", f"{root} {mode}") for root in CHORD_ROOTS for mode in CHORDS),
+        *(Sound("bass", note, 2) for note in NOTES),
+        *(Sound(kind, note, octave) for kind in INSTRUMENTS for octave in (3, 4, 5) for note in NOTES),
+        *(Sound("pad", chord) for chord in chords),
+        *(Sound("piano chord", chord) for chord in naturals),
         *(Sound(kind, style=style) for kind, (_, styles) in SCENES.items() for style in styles),
-        *(Sound("beat", style=style, bpm=bpm) for style in BEATS for bpm in BEAT_FRAMES),
+        *(Sound("beat", style=style, bpm=bpm) for style in BEATS for bpm in EIGHTHS),
+        *(Sound("bass line", note, bpm=bpm) for note in NATURALS for bpm in LINE_TEMPI),
+        *(Sound("arpeggio", chord, bpm=bpm) for chord in naturals for bpm in LINE_TEMPI),
+        *(Sound("progression", chord) for chord in naturals),
     )
 
 
@@ -64,10 +58,11 @@ def vocabulary() -> tuple[Sound, ...]:
 def render(sound: Sound) -> np.ndarray:
     """The whole clip, (LENGTH, 2) float32, read-only: it is kept for the next call.
 
-    Its loudest sample has the level of its kind.
+    Its first four seconds have the level of its kind at their loudest.
     """
     clip = _raw(sound)
-    clip = (LEVELS.get(sound.kind, 0.6) * clip / np.abs(clip).max()).astype(np.float32)
+    peak = np.abs(clip[: LENGTH // 2]).max()
+    clip = np.clip(LEVELS.get(sound.kind, 0.6) * clip / peak, -0.98, 0.98).astype(np.float32)
     clip.flags.writeable = False
     return clip
 
@@ -82,13 +77,24 @@ def _raw(sound: Sound) -> np.ndarray:
         return stereo(tone(sound.kind, sound.note, sound.octave))
     if sound.kind == "beat":
         return beat(sound.style, sound.bpm)
-    return pad(*sound.note.split())  # type: ignore[arg-type]
+    if sound.kind == "bass line":
+        return bass_line(sound.note, sound.bpm)
+    root, mode = sound.note.split()
+    if sound.kind == "arpeggio":
+        return arpeggio(root, mode, sound.bpm)
+    return {"pad": pad, "piano chord": piano_chord, "progression": progression}[sound.kind](root, mode)
 
 
-def vary(sound: Sound, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """The sound as one clip of the training data: (LENGTH, 2), louder or softer by up to 2 dB, ended at ``seconds``."""
-    gate = np.clip((seconds * RATE - np.arange(LENGTH) / FRAME) / 2, 0, 1)  # the last two frames fade out
-    return (render(sound) * (10 ** (rng.uniform(-2, 2) / 20) * gate[:, None])).astype(np.float32)
+def fade(seconds: float, frames: np.ndarray) -> np.ndarray:
+    """Level at the beginning of frames of a clip that ends at ``seconds``: the last three fall to nothing."""
+    return np.clip((seconds * RATE - 1 - frames) / 2, 0, 1)
+
+
+def vary(sound: Sound, end: int, gain: float = 0.0, first: int = 0, count: int = FRAMES) -> np.ndarray:
+    """``count`` frames from ``first`` on of the sound at a gain in dB, faded out before frame ``end``: (L, 2)."""
+    part = render(sound)[first * FRAME : (first + count) * FRAME]
+    gate = np.clip((end - first - np.arange(len(part)) / FRAME) / 2, 0, 1)  # the last two frames fade out
+    return (part * (10 ** (gain / 20) * gate[:, None])).astype(np.float32)
 
 
 def draw(rng: np.random.Generator, favour: Mapping[str, float] = {}) -> Sound:
@@ -112,3 +118,4 @@ def by_kind() -> dict[str, list[Sound]]:
 
 
 LEVELS = {"kick": 0.75, "beat": 0.75, "closed hat": 0.5, "open hat": 0.5, "synth": 0.5, "siren": 0.5, "pad": 0.5}
+LEVELS |= {"sub kick": 0.75, "crash": 0.5, "bleep": 0.5, "beeping": 0.4, "impact": 0.75, "static": 0.5}

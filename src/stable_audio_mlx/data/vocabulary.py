@@ -9,28 +9,51 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from .grid import BEAT_FRAMES, NATURALS
+from .grid import EIGHTHS, NOTES
 
 # Canonical word -> regular expression of what else means it.  Order matters: longer phrases come first.
 SPELLINGS = {
-    "kick": r"808s?(?: kicks?)?|sub ?kicks?|kicks|kick ?drums?|bass ?drums?|bd",
+    "808": r"808s|sub ?kicks?|sub ?bass drums?|boomy kicks?|long kicks?",
+    "kick": r"kicks|kick ?drums?|bass ?drums?|bd",
+    "progression": r"progressions|chord (?:sequence|changes|loop)s?|cadences?",
+    "drum and bass": r"drum ?(?:and|'?n'?|&|[+]) ?bass|d ?n ?b|d&b|jungle|liquid",
+    "hip hop": r"hip-?hop|boom[ -]?bap|rap|lo-?fi|lo fi",
     "house": r"four[ -](?:on|to)[ -]the[ -]floor|techno|dance|edm|club|deep house|electro",
+    "latin": r"reggaeton|dembow|salsa|tresillo|cumbia|tropical",
+    "disco": r"funk|funky|nu-?disco",
     "rock": r"pop|indie|punk|straight|acoustic drums?|simple",
-    "open hat": r"(?:crash |ride )?cymbals?|crash(?:es)?",
+    "trap": r"drill|phonk",
+    "static": r"white ?noise|hiss|hissing|radio noise",
+    "bassline": r"bass(?: guitar)?[ -]lines?|basslines|bass[ -](?:riff|groove|pattern|loop)s?",
+    "arpeggio": r"arpeggios|arpeggiated|arpeggiator|arps?|broken chords?",
     "snare": r"snares|snare ?drums?|sd",
+    "rimshot": r"rim ?shots?|rim ?clicks?|rims?|side[ -]?sticks?|cross[ -]?sticks?|wood ?blocks?",
+    "cowbell": r"cow ?bells?",
+    "crash": r"crashes|crash cymbals?|(?:ride )?cymbals?|splash(?:es)?|cymbal crash(?:es)?|gongs?",
     "hat": r"hi-? ?hats?|hihats?|hats|hh",
     "clap": r"claps|hand ?claps?|clapping|clapped",
+    "tom": r"toms|tom-? ?toms?|floor toms?|congas?|bongos?|timpani",
+    "waves": r"wave|oceans?|sea|surf|beach|shore|sea ?side",
+    "thunder": r"thunder ?storms?|thunder ?claps?|lightning|thunders",
     "heavy rain": r"down ?pours?|rain ?storms?|cloud ?bursts?|storms?",
     "light rain": r"drizzles?|drizzling|rain ?drops?|sprinkles?",
+    "light wind": r"breezes?|breezy",
+    "heavy wind": r"gales?|howling winds?|gusts?|hurricanes?|blizzards?",
     "rain": r"rains|raining|rainfall|rainy|shower",
+    "wind": r"winds|windy|blowing",
+    "impact": r"impacts|booms?|explosions?|explosive|slams?|braams?|thuds?|cinematic hits?",
+    "beeping": r"alarm ?clocks?|beeps|beep beep|digital alarms?|smoke detectors?",
+    "bleep": r"bleeps|beep|blips?|pings?|ui sounds?|notifications?|coins?",
+    "laser": r"lasers|lazers?|zaps?|pew|blasters?|ray ?guns?",
     "siren": r"sirens|alarms?|wailing",
     "fast": r"quick|quickly|rapid|rapidly|hurried|police|ambulance",
     "slow": r"slowly|slower|lazy",
-    "pluck": r"plucks|plucked|plucking|plucky|guitars?|harps?|string|lutes?|banjos?|ukuleles?|pizzicato|kalimbas?"
-    r"|(?:electric |grand )?pianos?|rhodes",
+    "piano": r"pianos|electric pianos?|e-?pianos?|rhodes|keys|keyboards?|grand pianos?"
+    r"|bells?|chimes?|glockenspiels?|vibraphones?|celestas?|music ?box(?:es)?|marimbas?",
+    "pluck": r"plucks|plucked|plucking|plucky|guitars?|harps?|string|lutes?|banjos?|ukuleles?|pizzicato|kalimbas?",
     "pad": r"pads|strings|ambient|ambience|soft synths?|warm synths?|choir",
     "synth": r"synths|synthesi[sz]ers?|saw(?:tooth)?(?: waves?)?|square waves?|leads?|buzzy|analog(?:ue)?|supersaws?"
-    r"|organs?|hammonds?",
+    r"|organs?|hammonds?|trumpets?|brass|violins?",
     "bass": r"basses|bass guitars?|sub ?bass|subs?",
     "chord": r"chords|triads?|harmony",
     "beat": r"beats|drum (?:loop|beat|groove|pattern|break)s?|drums|loops?|grooves?|rhythms?|break ?beats?|breaks?",
@@ -40,13 +63,11 @@ SPELLINGS = {
     "falling noise sweep": r"(?:noise )?(?:fallers?|down-?lifters?|down-?sweeps?)",
     "noise sweep": r"whoosh(?:es)?|swoosh(?:es)?|filter sweeps?",
     "sweep": r"sweeps|sweeping",
-    "rising": r"rise|rises|ascending",
-    "falling": r"fall|falls|descending|drops?|dropping",
-    "up": r"upwards?",
-    "down": r"downwards?",
+    "rising": r"rise|rises|ascending|up|upwards?",
+    "falling": r"fall|falls|descending|drops?|dropping|down|downwards?",
     "noise": r"noises|noisy",
-    "open": r"opened|sizzling|ringing|washy",
-    "closed": r"tight|crisp|crispy|clipped|ticking",
+    "open": r"opened|sizzling|ringing|washy|long",
+    "closed": r"tight|crisp|crispy|clipped|ticking|short",
     "low": r"lower|deep|deeper|dark|bottom|bassy",
     "high": r"higher|bright|upper|top",
     "middle": r"mid|medium",
@@ -57,6 +78,8 @@ SPELLINGS = {
 }  # fmt: skip
 OCTAVES = {1: 2, 2: 2, 3: 3, 4: 4, 5: 5, 6: 5, 7: 5}
 # "a" before one of these is the note, before any other word the article.
+PHRASES = ("drum and bass", "hip hop")  # one token each
+FLATS = {"d": "c#", "e": "d#", "g": "f#", "a": "g#", "b": "a#"}
 AFTER_NOTE = "major|minor|maj|min|sharp|flat|with|at|and|in|on|for|please|played|playing|from|by|as|over|note|o[2-5]"
 PAD, END, UNKNOWN = 0, 1, 2
 STRANGER = "stranger"  # in no table: it is read as the unknown token
@@ -65,18 +88,18 @@ SLOWEST, FASTEST = 40, 240
 
 def tempo_word(bpm: int) -> int:
     """The tempo of the grid that is nearest."""
-    return min(BEAT_FRAMES, key=lambda known: abs(known / bpm - 1))
+    return min(EIGHTHS, key=lambda known: abs(known / bpm - 1))
 
 
 @cache
 def words() -> tuple[str, ...]:
     """Every token but the special ones."""
-    parts = {part for word in SPELLINGS for part in word.split()}
+    parts = {part for word in SPELLINGS for part in ((word,) if word in PHRASES else word.split())}
     return (
         *sorted(parts),
-        *(note.lower() for note in NATURALS),
+        *(note.lower() for note in NOTES),
         *(f"o{octave}" for octave in sorted(set(OCTAVES.values()))),
-        *(f"t{bpm}" for bpm in BEAT_FRAMES),
+        *(f"t{bpm}" for bpm in EIGHTHS),
     )
 
 
@@ -88,9 +111,10 @@ def token_table() -> dict[str, int]:
 
 def replacements() -> list[tuple[str, str]]:
     """(regular expression, what it becomes), in order: accidentals, octaves, modes, tempi, article, spellings."""
-    letter = r"(?<=\b[a-g])"
+    letter = r"(?:(?<=\b[a-g])|(?<=\b[a-g]#))"
     out = [(r"[‐‑‒–—_]", "-"), (r"\bkey of\b", "in"), (r"\b(?:beats? (?:per|a) minute|bpm)\b", " ")]
-    out.append((rf"{letter}(?:[#♯♭]| ?-?sharp\b| ?-?flat\b|b(?=[1-8]?\b)|b(?=m(?:in|aj)?))", ""))  # white keys only
+    out += [(r"(?<=\b[a-g])(?:♯| ?-?sharp\b)", "#"), (r"♭", "b"), (r"(?<=\b[a-g]) ?-?flat\b", "b")]
+    out += [(rf"\b{flat}b(?=(?:[1-8]|m|maj|min)?\b)(?!/)", sharp) for flat, sharp in FLATS.items()]
     out += [(rf"{letter}[ -]?{digit}(?![0-9/])", f" o{octave} ") for digit, octave in OCTAVES.items()]
     out += [
         (rf"{letter}m\b(?!')", " minor"),
@@ -104,9 +128,10 @@ def replacements() -> list[tuple[str, str]]:
         (rf"(?<![0-9.:/a-z])(?:{'|'.join(same)})(?:[.]0+)?(?: ?bpm)?(?![0-9:/]|[.][0-9])", f" t{bpm} ")
         for bpm, same in spoken.items()
     ]
-    out.append((r"\bdrum ?(?:and|'?n'?|&|[+]) ?bass\b|\bd ?n ?b\b|\bd&b\b|\bjungle\b", "beat"))
     out.append((rf"(?<!note )\ba(?=[ -]+(?!(?:{AFTER_NOTE})\b)[a-z0-9])", " "))
     out += [(rf"(?<![a-z0-9#])(?:{pattern})(?![a-z0-9#])", word) for word, pattern in SPELLINGS.items()]
+    # Of synonyms in a row one is enough.
+    out.append((r"(?<![a-z0-9#])([a-z0-9#]+)(?=[^a-z0-9#]+\1(?![a-z0-9#]))", " "))
     # A text of which no word is known is one unknown word: what a LoRA may learn.
     out.append((rf"\A(?:(?!{one_of(words())})[\s\S])+\z", STRANGER))
     return out

@@ -7,6 +7,7 @@ with the sounds that the words could have meant.
 import argparse
 import json
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -151,16 +152,20 @@ PICTURED = (
 
 
 def picture(clips: dict[str, np.ndarray], path: Path) -> None:
-    """Spectrograms of clips (L, 2) in one row, 60 Hz to 16 kHz; needs matplotlib."""
+    """Spectrograms of clips (L, 2), seven in a row, 60 Hz to 16 kHz; needs matplotlib."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.5 * len(clips), 2.6), layout="constrained")
-    for axes, (text, clip) in zip(figure.subplots(1, len(clips), sharey=True), clips.items(), strict=True):
+    rows, across = -(-len(clips) // 7), min(len(clips), 7)
+    figure = Figure(figsize=(1.8 * across, 2.6 * rows), layout="constrained")
+    places = figure.subplots(rows, across, sharey=True, squeeze=False).ravel()
+    for axes in places[len(clips) :]:
+        axes.set_visible(False)
+    for axes, (text, clip) in zip(places, clips.items(), strict=False):
         level = decibels(clip.T)
         frequency = np.linspace(0, synth.SAMPLE_RATE / 2, level.shape[0])
         time = np.linspace(0, len(clip) / synth.SAMPLE_RATE, level.shape[1])
         axes.pcolormesh(time, frequency, level, vmin=-70, vmax=10, cmap="magma", rasterized=True)
-        axes.set(title=text.replace(", ", ",\n"), yscale="log", ylim=(60, 16000))
+        axes.set(title=textwrap.fill(text, 22), yscale="log", ylim=(60, 16000))
         axes.title.set_fontsize(8)
         axes.tick_params(labelsize=7)
     figure.savefig(path, dpi=80)

@@ -24,7 +24,10 @@ def section_for(
 
 
 def recipe(config: dict[str, Any], rate: float, lora: bool) -> dict[str, Any]:
-    """Of Stable Audio 3's LoRA trainer; v models, which it does not know, learn from all noise levels alike."""
+    """Of Stable Audio 3's LoRA trainer; v models, which it does not know, learn from all noise levels alike.
+
+    How often examples are pure noise is taken from the model's own section: models of one step live there.
+    """
     diffusion = config.get("model", {}).get("diffusion", {})
     flow = diffusion.get("diffusion_objective", "v") != "v"
     inpaints = set(INPAINT_IDS) & {*diffusion.get("local_add_cond_ids", ()), *diffusion.get("input_concat_ids", ())}
@@ -33,6 +36,7 @@ def recipe(config: dict[str, Any], rate: float, lora: bool) -> dict[str, Any]:
         "optimizer_configs": {"diffusion": {"optimizer": optimizer}},
         "use_ema": not lora,
         "timestep_sampler": "trunc_logit_normal" if flow else "uniform",
+        "p_one_shot": (config.get("training") or {}).get("p_one_shot", 0.0),
         "mask_loss_weight": 1.0,
         "silence_extension_scale_seconds": 4.0,
         "ot_coupling": True,

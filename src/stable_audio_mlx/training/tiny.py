@@ -23,24 +23,24 @@ from ..models.t5 import T5Config, T5Encoder
 from ..weights.checkpoint import TextFiles
 from ..weights.convert import write_model_folder
 from . import autoencoder as codec
-from .diffusion import Latents, TextToLatent, flow_loss
-from .recipe import Recipe, Schedule, progress, recipe_trainer
+from .diffusion import OBJECTIVE, TRAINING, Latents, TextToLatent, denoising_loss
+from .recipe import Recipe, Schedule, recipe_trainer, reporter
 
 SEED = 0
-PATCH, LATENTS, WIDTH, TEXT_WIDTH, MAX_LENGTH, LONGEST = 552, 128, 256, 128, 24, 4
-AUTOENCODER_BATCH, DIFFUSION_BATCH, VARIATIONS = 8, 16, 4
-AUTOENCODER_SCHEDULE = Schedule(steps=2600, learning_rate=2.5e-4, clip=2.0, ema=0.998, save_every=250)
-DIFFUSION_SCHEDULE = Schedule(steps=6500, learning_rate=1e-3, warmup=200, clip=1.0, ema=0.999, save_every=250)
-
-# Half of the usual steps leave a hiss: the last one then starts from more noise.
-SAMPLING = {"steps": 16}
+PATCH, LATENTS, WIDTH, TEXT_WIDTH, MAX_LENGTH, LONGEST = 276, 256, 256, 128, 24, 8
+AUTOENCODER_BATCH, DIFFUSION_TOKENS = 8, 2560  # clips, frames
+AUTOENCODER_SCHEDULE = Schedule(steps=3000, learning_rate=4e-4, clip=2.0, ema=0.995, save_every=100)
+DIFFUSION_SCHEDULE = Schedule(
+    steps=2700, learning_rate=TRAINING["learning_rate"], warmup=50, ema=0.99, save_every=50, fall=0.54
+)
+SAMPLING = {"steps": 1, "cfg_scale": 1.0, "sampler": "v-ddim"}
 
 log = logging.getLogger(__name__)
 
 
 def autoencoder_config() -> dict[str, Any]:
-    """A one-block Oobleck over patches of an eightieth of a second: nearly all of its work is matrix products."""
-    shared = {"channels": 112, "c_mults": [2], "strides": [synth.FRAME // PATCH], "use_snake": True}
+    """A one-block Oobleck over patches of 6 ms: nearly all of its work is matrix products."""
+    shared = {"channels": 128, "c_mults": [2], "strides": [synth.FRAME // PATCH], "use_snake": True}
     return {
         "encoder": {"type": "oobleck", "config": {"in_channels": 2 * PATCH, "latent_dim": 2 * LATENTS, **shared}},
         "decoder": {
@@ -65,14 +65,14 @@ def model_config(scale: float = 1.0) -> dict[str, Any]:
         "io_channels": LATENTS,
         "embed_dim": WIDTH,
         "depth": 4,
-        "num_heads": WIDTH // 32,
+        "num_heads": 4,
         "cond_token_dim": TEXT_WIDTH,
         "project_cond_tokens": False,
         "global_cond_dim": TEXT_WIDTH,
         "global_cond_type": "adaLN",
         "use_abs_pos_emb": True,
         "abs_pos_emb_max_length": synth.FRAMES,
-        "ff_kwargs": {"mult": 2},
+        "ff_kwargs": {"mult": 3},
     }
     return {
         "model_type": "diffusion_cond",
@@ -84,13 +84,14 @@ def model_config(scale: float = 1.0) -> dict[str, Any]:
             "conditioning": {"cond_dim": TEXT_WIDTH, "configs": conditioners},
             "diffusion": {
                 "type": "dit",
-                "diffusion_objective": "rf_denoiser",
+                "diffusion_objective": OBJECTIVE,
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "config": transformer,
             },
             "io_channels": LATENTS,
         },
+        "training": TRAINING,
     }
 
 
@@ -109,15 +110,25 @@ def text_config() -> dict[str, Any]:
     }
 
 
-def train_autoencoder(folder: Path, schedule: Schedule = AUTOENCODER_SCHEDULE) -> Autoencoder:
-    """Train or finish training; returns the averaged autoencoder."""
+def first_autoencoder() -> Autoencoder:
+    """The projection on principal components."""
     mx.random.seed(SEED)
     model = Autoencoder.from_section(autoencoder_config(), "autoencoder")
     codec.start_linear(model, codec.balanced_frames())
+    return model
+
+
+def train_autoencoder(folder: Path, schedule: Schedule = AUTOENCODER_SCHEDULE) -> Autoencoder:
+    """Train or finish training; returns the averaged autoencoder.
+
+    The encoder stays as it begins, so the transformer can be trained meanwhile.
+    """
+    model = first_autoencoder()
+    model.encoder.freeze()
     recipe = Recipe(model, codec.AutoencoderLoss(), lambda step: codec.batch(step, AUTOENCODER_BATCH, LATENTS, SEED))
     trainer = recipe_trainer(recipe, schedule, folder / "autoencoder.safetensors")
     trainer.resume()
-    trainer.run(progress)
+    trainer.run(reporter(trainer))
     model.update(trainer.averaged)
     for kind, value in codec.quality(model).items():
         log.info("autoencoder: %s %.1f dB", kind, value)
@@ -130,12 +141,19 @@ def train_diffusion(folder: Path, latents: Latents, schedule: Schedule = DIFFUSI
     text = T5Encoder(T5Config.from_hugging_face(text_config(), "text"))
     built = create_model(model_config())
     model = TextToLatent(built["dit"], built["conditioner"], text)
-    recipe = Recipe(model, flow_loss, lambda step: latents.batch(step, DIFFUSION_BATCH, MAX_LENGTH, LONGEST, SEED))
-    trainer = recipe_trainer(recipe, schedule, folder / "diffusion.safetensors")
+    recipe = Recipe(
+        model, denoising_loss, lambda step: latents.batch(step, DIFFUSION_TOKENS, MAX_LENGTH, LONGEST, SEED)
+    )
+    trainer = recipe_trainer(recipe, schedule, folder / "diffusion.safetensors", in_block)
     trainer.resume()
-    trainer.run(progress)
+    trainer.run(reporter(trainer))
     model.update(trainer.averaged)
     return model
+
+
+def in_block(name: str, parameter: mx.array) -> bool:
+    """Whether a parameter is a matrix inside of the transformer's blocks."""
+    return "dit.block_" in name and parameter.ndim == 2
 
 
 def export(output: Path, autoencoder: Autoencoder, trained: TextToLatent, scale: float) -> None:
@@ -175,7 +193,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     log.info(cpu.setup())
     autoencoder = train_autoencoder(arguments.checkpoints)
-    latents = Latents(autoencoder, VARIATIONS, SEED)
+    latents = Latents(autoencoder)
     trained = train_diffusion(arguments.checkpoints, latents)
     export(arguments.output, autoencoder, trained, latents.scale)
     log.info("wrote %s", arguments.output)
