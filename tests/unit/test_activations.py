@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from stable_audio_mlx.layers import activations
-from stable_audio_mlx.layers.activations import fast_exp_below, fast_silu_gate, fast_sin_pi, fast_tanh, with_gradient
+from stable_audio_mlx.layers.activations import (
+    fast_cos_pi,
+    fast_exp_below,
+    fast_silu_gate,
+    fast_sin_pi,
+    fast_tanh,
+    with_gradient,
+)
 
 LINE = mx.concatenate([mx.linspace(-90, 90, 4001), mx.linspace(-1, 1, 4001)])
 
@@ -32,6 +39,7 @@ def test_silu_gate():
 def test_sin_pi_keeps_its_precision_far_from_zero():
     x = np.array(LINE, dtype=np.float64)
     close(fast_sin_pi(LINE), np.sin(math.pi * x), 1e-6)
+    close(fast_cos_pi(LINE), np.cos(math.pi * x), 1e-6)
 
 
 def test_exp():

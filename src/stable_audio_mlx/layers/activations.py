@@ -84,14 +84,23 @@ def sin_coefficients(degree: int = 8) -> tuple[float, ...]:
 
 
 def fast_sin_pi(x: mx.array) -> mx.array:
+    return sin_of_turn(0.5 * x)
+
+
+def fast_cos_pi(x: mx.array) -> mx.array:
     half = 0.5 * x
-    turn = half - mx.round(half)
+    return sin_of_turn(half - mx.round(half) + 0.25)  # far from zero a quarter would be rounded away
+
+
+def sin_of_turn(turn: mx.array) -> mx.array:
+    """sin(2 pi turn)"""
+    turn = turn - mx.round(turn)
     return turn * horner(turn * turn, sin_coefficients())
 
 
 def sin_gate_gradient(cotangent: mx.array, value: mx.array, gate: mx.array) -> tuple[mx.array, mx.array]:
     """Of ``value * sin(pi gate)``, with respect to either."""
-    return cotangent * fast_sin_pi(gate), math.pi * cotangent * value * fast_sin_pi(gate + 0.5)
+    return cotangent * fast_sin_pi(gate), math.pi * cotangent * value * fast_cos_pi(gate)
 
 
 def tanh_gradient(cotangent: mx.array, result: mx.array) -> mx.array:
