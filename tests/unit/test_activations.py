@@ -1,18 +1,23 @@
 """The forms for the Linux CPU equal the exact functions, and so do their derivatives."""
 
+import io
 import math
+import re
+from inspect import signature
+from types import FunctionType
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
 
-from stable_audio_mlx.layers import activations
+from stable_audio_mlx.cpu import can_fuse
+from stable_audio_mlx.layers import activations, snake
 from stable_audio_mlx.layers.activations import (
-    fast_cos_pi,
-    fast_exp_below,
+    fast_cos_gate,
+    fast_exp_minus,
     fast_silu_gate,
-    fast_sin_pi,
+    fast_sin_gate,
     fast_tanh,
     with_gradient,
 )
@@ -38,13 +43,33 @@ def test_silu_gate():
 
 def test_sin_pi_keeps_its_precision_far_from_zero():
     x = np.array(LINE, dtype=np.float64)
-    close(fast_sin_pi(LINE), np.sin(math.pi * x), 1e-6)
-    close(fast_cos_pi(LINE), np.cos(math.pi * x), 1e-6)
+    close(fast_sin_gate(mx.ones_like(LINE), LINE), np.sin(math.pi * x), 1e-6)
+    close(fast_cos_gate(mx.ones_like(LINE), LINE), np.cos(math.pi * x), 1e-6)
 
 
 def test_exp():
-    x = -mx.abs(LINE)
-    close(fast_exp_below(x + 7, mx.array(7.0)), np.exp(np.array(x, dtype=np.float64)), 5e-6)
+    x = np.array(LINE, dtype=np.float64)
+    close(fast_exp_minus(LINE), np.exp(-np.abs(x)), 2e-6)
+    assert fast_exp_minus(mx.zeros((3,))).tolist() == [1, 1, 1]
+    assert fast_exp_minus(mx.array([-1e9, -math.inf, 200.0])).tolist() == [0, 0, 0]
+
+
+def test_silu_far_from_zero():
+    far = mx.array([-1e6, -200.0, 200.0, 1e6])
+    assert fast_silu_gate(mx.ones((4,)), far).tolist() == [0, 0, 200, 1e6]
+
+
+LOOPS = [f for module in (activations, snake) for f in vars(module).values() if hasattr(f, "__wrapped__")]
+
+
+@pytest.mark.skipif(not can_fuse(), reason="needs a compiler")
+@pytest.mark.parametrize("function", [f for f in LOOPS if isinstance(f, FunctionType)], ids=lambda f: f.__name__)
+def test_a_loop_is_one_loop(function):
+    arrays = [mx.ones((2, 3, 4)) for _ in signature(function).parameters]
+    mx.eval(arrays)
+    graph = io.StringIO()
+    mx.export_to_dot(graph, function(*arrays))
+    assert len(re.findall("label =", graph.getvalue())) == 1
 
 
 @pytest.mark.parametrize("name", ["silu_gate", "sin_gate"])

@@ -40,7 +40,7 @@ def forms(request, monkeypatch):
     if request.param == "cpu" and not cpu.on_linux_cpu():
         pytest.skip("only a Linux CPU has formulations of its own")
     monkeypatch.setenv("STABLE_AUDIO_MLX_FAST_CPU", "1" if request.param == "cpu" else "0")
-    caches = (cpu.fast_forms, snake.snake_function)
+    caches = (cpu.fast_forms,)
     for cached in caches:
         cached.cache_clear()
     yield request.param

@@ -1,12 +1,16 @@
 """Activations, and their forms for the Linux CPU, where MLX calls the C library for every element.
 
 There a product or sum costs 0.1 ns per element, an exponential 10 ns.  The forms below and their derivatives use
-products and sums only and differ from the exact functions by less than 5e-7 of the result's range.
+products, sums and quotients only and differ from the exact functions by less than 5e-7 of the result's range.
+
+What costs is the number of passes over memory.  MLX joins eleven operations in a row into one loop, the broadcast of a
+constant being one; where it cuts for itself, a constant may end up outside and the loop is no longer vectorised.  So
+each ``loop`` below is short enough to stay whole, and takes arrays of one shape or of one element.
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, wraps
 from typing import Any
 
 import mlx.core as mx
@@ -15,96 +19,173 @@ import numpy as np
 
 from ..cpu import can_fuse, fast_forms
 
-# tanh x = x P(x^2) / Q(x^2) for |x| < 7.9, after which it is 1 in float32; highest power first.
+# tanh x = x P(x^2) / Q(x^2) for |x| < 7.9, after which it is 1 in float32; lowest power first.
 TANH_LIMIT = 7.90531110763549805
-TANH_P = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
-          1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03)  # fmt: skip
-TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+TANH_P = (4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08,
+          -8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16)  # fmt: skip
+TANH_Q = (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
 
 
-def horner(x: mx.array, coefficients: tuple[float, ...]) -> mx.array:
-    """Polynomial of ``x``, highest power first."""
-    p = coefficients[0] * x + coefficients[1]
-    for c in coefficients[2:]:
-        p = p * x + c
-    return p
+@lru_cache(maxsize=256)
+def kernel(function: Callable, shapes: tuple[tuple[int, ...], ...]) -> Callable:
+    """``function`` compiled for arguments of these shapes; for any shapes, MLX would join half as many operations."""
+    return mx.compile(function)
 
 
-def exp_coefficients(scale: float, degree: int = 5, squarings: int = 5) -> tuple[float, ...]:
-    """Taylor polynomial of exp(scale * x / 2^squarings)."""
-    return tuple((scale / 2**squarings) ** k / math.factorial(k) for k in range(degree, -1, -1))
+def loop(function: Callable) -> Callable:
+    """An elementwise function as one loop, where MLX can do that."""
+
+    @wraps(function)
+    def call(*arrays: mx.array) -> mx.array:
+        return (kernel(function, tuple(a.shape for a in arrays)) if can_fuse() else function)(*arrays)
+
+    return call
 
 
-EXP, EXP_MINUS = exp_coefficients(1.0), exp_coefficients(-1.0)
-
-
-def power_32(x: mx.array) -> mx.array:
-    for _ in range(5):
+def polynomial(x: mx.array, coefficients: Sequence[float]) -> mx.array:
+    """Lowest power first, by Estrin's scheme: half as many operations in a row as Horner's."""
+    terms: list = list(coefficients)
+    while len(terms) > 1:
+        pairs = [b * x + a for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
         x = x * x
-    return x
+    return terms[0]
 
 
-def fast_exp_below(x: mx.array, top: mx.array) -> mx.array:
-    """exp(x - top) for x <= top: within 2e-6, and 0 (1e-31) where x is 60 lower. x, top: float32"""
-    return power_32(horner(mx.maximum(x - top, -60.0), EXP))
+def interpolation(function: Callable, low: float, high: float, degree: int) -> tuple[float, ...]:
+    """Polynomial through the values of ``function`` at the Chebyshev nodes of an interval, lowest power first."""
+    angles = (np.arange(degree + 1) + 0.5) * np.pi / (degree + 1)
+    nodes = (low + high) / 2 - (high - low) / 2 * np.cos(angles)
+    return tuple(map(float, np.polyfit(nodes, function(nodes), degree)[::-1]))
 
 
-def fast_sigmoid(x: mx.array) -> mx.array:
-    return 1 / (1 + power_32(horner(mx.clip(x, -24.0, 24.0), EXP_MINUS)))
+@cache
+def expm1_coefficients() -> tuple[float, ...]:
+    """exp(x / 16) - 1 for 0 <= x <= 20, within 1e-7 of itself.  Beyond, it grows more slowly."""
+    return (0.0, *interpolation(lambda x: np.expm1(x / 16) / x, 0.0, 20.0, 5))
+
+
+def doubled(m: mx.array) -> mx.array:
+    """exp(2 x) - 1 from exp(x) - 1, as precise for small x, where squares of exp(x) would double its error."""
+    return m * (m + 2)
+
+
+@loop
+def expm1_eighth(x: mx.array) -> mx.array:
+    """exp(|x| / 8) - 1, which the functions below double three times: infinity there is no harm."""
+    return doubled(polynomial(mx.abs(x), expm1_coefficients()))
+
+
+def exp_of(eighth: mx.array) -> mx.array:
+    """exp(|x|)"""
+    return 1 + doubled(doubled(doubled(eighth)))
+
+
+@loop
+def reciprocal_exp(eighth: mx.array) -> mx.array:
+    return 1 / exp_of(eighth)
+
+
+def fast_exp_minus(x: mx.array) -> mx.array:
+    """exp(-|x|)"""
+    return reciprocal_exp(expm1_eighth(x))
+
+
+@loop
+def silu_gate_from(value: mx.array, gate: mx.array, eighth: mx.array) -> mx.array:
+    size = mx.abs(gate)
+    return value * (0.5 * (gate + size) - size / (1 + exp_of(eighth)))
 
 
 def fast_silu_gate(value: mx.array, gate: mx.array) -> mx.array:
-    return value * gate * fast_sigmoid(gate)
+    return silu_gate_from(value, gate, expm1_eighth(gate))
+
+
+@loop
+def sigmoid_from(x: mx.array, reciprocal: mx.array) -> mx.array:
+    share = reciprocal / (1 + reciprocal)  # of -|x|
+    return mx.where(x < 0, share, 1 - share)
+
+
+@loop
+def silu_slope(gate: mx.array, share: mx.array) -> mx.array:
+    return share * (1 + gate * (1 - share))
 
 
 def silu_gate_gradient(cotangent: mx.array, value: mx.array, gate: mx.array) -> tuple[mx.array, mx.array]:
     """Of ``value * silu(gate)``, with respect to either."""
-    share = fast_sigmoid(gate)
-    return cotangent * gate * share, cotangent * value * share * (1 + gate * (1 - share))
+    share = sigmoid_from(gate, fast_exp_minus(gate))
+    return product(cotangent, gate, share), product(cotangent, value, silu_slope(gate, share))
+
+
+@loop
+def product(a: mx.array, b: mx.array, c: mx.array) -> mx.array:
+    return a * b * c
+
+
+@loop
+def clamp(x: mx.array) -> mx.array:
+    return mx.where(x > TANH_LIMIT, TANH_LIMIT, mx.where(x < -TANH_LIMIT, -TANH_LIMIT, x))
+
+
+@loop
+def tanh_inside(x: mx.array) -> mx.array:
+    return x * polynomial(x * x, TANH_P) / polynomial(x * x, TANH_Q)
 
 
 def fast_tanh(x: mx.array) -> mx.array:
-    x = mx.clip(x, -TANH_LIMIT, TANH_LIMIT)
-    square = x * x
-    return x * horner(square, TANH_P) / horner(square, TANH_Q)
+    return tanh_inside(clamp(x))
+
+
+@loop
+def tanh_gradient(cotangent: mx.array, result: mx.array) -> mx.array:
+    return cotangent * (1 - result * result)
+
+
+ROUND = 12582912.0  # 1.5 * 2**23: adding and subtracting it rounds a float32 below 2**22 to the nearest integer
+
+
+def rounded(x: mx.array) -> mx.array:
+    return mx.stop_gradient((x + ROUND) - ROUND)
 
 
 @cache
-def fused(function: Callable) -> Callable:
-    """An elementwise function as one loop, where MLX can do that."""
-    return mx.compile(function, shapeless=True) if can_fuse() else function
+def sin_coefficients() -> tuple[float, ...]:
+    """sin(2 pi f) = f P(f^2) for |f| <= 1/2: error 2e-9."""
+    return interpolation(lambda w: np.sin(2 * np.pi * np.sqrt(w)) / np.sqrt(w), 0.0, 0.25, 8)
 
 
-@cache
-def sin_coefficients(degree: int = 8) -> tuple[float, ...]:
-    """sin(2 pi f) = f P(f^2) for |f| <= 1/2, by interpolation at Chebyshev nodes: error 2e-9."""
-    nodes = 0.125 - 0.125 * np.cos((np.arange(degree + 1) + 0.5) * np.pi / (degree + 1))
-    root = np.sqrt(nodes)
-    return tuple(map(float, np.polyfit(nodes, np.sin(2 * np.pi * root) / root, degree)))
+@loop
+def turn_of(x: mx.array) -> mx.array:
+    """The angle pi x in whole turns, from -1/2 to 1/2."""
+    return 0.5 * x - rounded(0.5 * x)
 
 
-def fast_sin_pi(x: mx.array) -> mx.array:
-    return sin_of_turn(0.5 * x)
+@loop
+def quarter_later(turn: mx.array) -> mx.array:
+    """A quarter of a turn added at last: far from zero it would have been rounded away."""
+    later = turn + 0.25
+    return later - rounded(later)
 
 
-def fast_cos_pi(x: mx.array) -> mx.array:
-    half = 0.5 * x
-    return sin_of_turn(half - mx.round(half) + 0.25)  # far from zero a quarter would be rounded away
+@loop
+def times_sin(value: mx.array, turn: mx.array) -> mx.array:
+    return value * (turn * polynomial(turn * turn, sin_coefficients()))
 
 
-def sin_of_turn(turn: mx.array) -> mx.array:
-    """sin(2 pi turn)"""
-    turn = turn - mx.round(turn)
-    return turn * horner(turn * turn, sin_coefficients())
+def fast_sin_gate(value: mx.array, gate: mx.array) -> mx.array:
+    """value * sin(pi gate)"""
+    return times_sin(value, turn_of(gate))
+
+
+def fast_cos_gate(value: mx.array, gate: mx.array) -> mx.array:
+    """value * cos(pi gate)"""
+    return times_sin(value, quarter_later(turn_of(gate)))
 
 
 def sin_gate_gradient(cotangent: mx.array, value: mx.array, gate: mx.array) -> tuple[mx.array, mx.array]:
     """Of ``value * sin(pi gate)``, with respect to either."""
-    return cotangent * fast_sin_pi(gate), math.pi * cotangent * value * fast_cos_pi(gate)
-
-
-def tanh_gradient(cotangent: mx.array, result: mx.array) -> mx.array:
-    return cotangent * (1 - result * result)
+    return fast_sin_gate(cotangent, gate), fast_cos_gate(math.pi * cotangent * value, gate)
 
 
 def with_gradient(fast: Callable, exact: Callable, gradient: Callable) -> Callable[..., mx.array]:
@@ -126,19 +207,17 @@ def with_gradient(fast: Callable, exact: Callable, gradient: Callable) -> Callab
 
 #: value, gate: (B, T, C) -> value * silu(gate)
 silu_gate = with_gradient(
-    lambda *args: fused(fast_silu_gate)(*args),
+    fast_silu_gate,
     lambda value, gate: value * nn.silu(gate),
-    lambda cotangent, _, *args: fused(silu_gate_gradient)(cotangent, *args),
+    lambda cotangent, _, *args: silu_gate_gradient(cotangent, *args),
 )
 #: value, gate: (B, T, C) -> value * sin(pi * gate)
 sin_gate = with_gradient(
-    lambda value, gate: value * fused(fast_sin_pi)(gate),
+    fast_sin_gate,
     lambda value, gate: value * mx.sin(math.pi * gate),
-    lambda cotangent, _, *args: fused(sin_gate_gradient)(cotangent, *args),
+    lambda cotangent, _, *args: sin_gate_gradient(cotangent, *args),
 )
 #: x: any shape -> tanh(x)
-tanh = with_gradient(
-    lambda x: fused(fast_tanh)(x), mx.tanh, lambda cotangent, result, _: fused(tanh_gradient)(cotangent, result)
-)
+tanh = with_gradient(fast_tanh, mx.tanh, lambda cotangent, result, _: tanh_gradient(cotangent, result))
 
 GATES = {"silu": silu_gate, "sin": sin_gate}

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cpu import fast_forms
-from .activations import fast_exp_below, fused, with_gradient
+from .activations import fast_exp_minus, with_gradient
 from .block_config import BlockConfig
 from .norms import DynamicTanh, RMSNorm, UnitNorm
 from .positions import rotary
@@ -50,7 +50,7 @@ def tiled_attention(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None
     shape, v_flat = (*q.shape[:3], v.shape[3]), v.flatten(0, 1)
     out = []
     for heads, tiles in tiled_weights(q, k, mask):
-        parts = [(weights @ v_flat[heads]) / weights.sum(axis=-1, keepdims=True) for _, weights in tiles]
+        parts = [(weights.swapaxes(1, 2) @ v_flat[heads]) / weights.sum(axis=1)[..., None] for _, weights in tiles]
         out.append(joined(parts, axis=1))
     return joined(out).reshape(shape)
 
@@ -63,18 +63,18 @@ def tiled_attention_gradient(
     (https://arxiv.org/abs/2205.14135): the weights are computed again.
     """
     q_flat, cotangent = (x.reshape(v.shape[0] * v.shape[1], -1, x.shape[3]) for x in (q, cotangent))
-    own = (cotangent * out.reshape(cotangent.shape)).sum(axis=-1, keepdims=True)
+    own = (cotangent * out.reshape(cotangent.shape)).sum(axis=-1)
     k_flat, v_flat = k.flatten(0, 1), v.flatten(0, 1)
     dq, dk, dv = [], [], []
     for heads, tiles in tiled_weights(q, k, mask):
         dq_rows, dk_sum, dv_sum = [], mx.array(0.0), mx.array(0.0)
         for rows, weights in tiles:
-            weights = weights / weights.sum(axis=-1, keepdims=True)
+            weights = weights / weights.sum(axis=1, keepdims=True)
             change = cotangent[heads, rows]
-            slope = weights * (change @ v_flat[heads].swapaxes(1, 2) - own[heads, rows])
-            dq_rows.append(slope @ k_flat[heads])
-            dk_sum = dk_sum + slope.swapaxes(1, 2) @ q_flat[heads, rows]
-            dv_sum = dv_sum + weights.swapaxes(1, 2) @ change
+            slope = weights * (v_flat[heads] @ change.swapaxes(1, 2) - own[heads, None, rows])
+            dq_rows.append(slope.swapaxes(1, 2) @ k_flat[heads])
+            dk_sum = dk_sum + slope @ q_flat[heads, rows]
+            dv_sum = dv_sum + weights @ change
         dq.append(joined(dq_rows, axis=1))
         dk.append(dk_sum)
         dv.append(dv_sum)
@@ -84,29 +84,30 @@ def tiled_attention_gradient(
 def tiled_weights(
     q: mx.array, k: mx.array, mask: mx.array | None
 ) -> Iterator[tuple[slice, list[tuple[slice, mx.array]]]]:
-    """exp(q k^T - maximum) of a few of the B * Hkv key heads at a time, and for these of a few rows at a time.
+    """exp(k q^T - maximum) of a few of the B * Hkv key heads at a time, and for these of a few rows at a time.
 
-    The rows of a key head are those of its H / Hkv query heads, one after the other.
+    The rows of a key head are those of its H / Hkv query heads, one after the other.  They are the columns of the
+    weights, (heads, S, rows): sums and maxima along S then run over whole rows of memory, at twice the speed.
     """
     (batch, heads, length, _), (_, kv_heads, keys, _) = q.shape, k.shape
     group, flat = heads // kv_heads, batch * kv_heads
     total = group * length
-    q, k = q.reshape(flat, total, -1), k.reshape(flat, keys, -1).swapaxes(1, 2)
+    q, k = q.reshape(flat, total, -1).swapaxes(1, 2), k.reshape(flat, keys, -1)
     if mask is not None:
-        mask = mx.where(mask, 0.0, -1e9).reshape(*[1] * (4 - mask.ndim), *mask.shape)
+        mask = mx.where(mask, 0.0, -1e9).reshape(*[1] * (4 - mask.ndim), *mask.shape).swapaxes(2, 3)
         shared = mask.shape[0] == mask.shape[1] == 1
         mask = mask[0] if shared else mx.broadcast_to(mask, (batch, kv_heads, *mask.shape[2:])).flatten(0, 1)
-        mask = mx.tile(mask, (1, group if mask.shape[1] > 1 else 1, 1))
+        mask = mx.tile(mask, (1, 1, group if mask.shape[2] > 1 else 1))
     step, row_step = max(1, TILE // (total * keys)), max(16, TILE // keys)
     for i in range(0, flat, step):
         at, tiles = slice(i, i + step), []
         for r in range(0, total, row_step):
             rows = slice(r, r + row_step)
-            scores = q[at, rows] @ k[at]
+            scores = k[at] @ q[at, :, rows]
             if mask is not None:
-                row = rows if mask.shape[1] > 1 else slice(None)
-                scores = scores + (mask[:, row] if shared else mask[at, row])
-            tiles.append((rows, fused(fast_exp_below)(scores, scores.max(axis=-1, keepdims=True))))
+                row = rows if mask.shape[2] > 1 else slice(None)
+                scores = scores + (mask[:, :, row] if shared else mask[at, :, row])
+            tiles.append((rows, fast_exp_minus(scores - scores.max(axis=1, keepdims=True))))
         yield at, tiles
 
 
@@ -136,7 +137,7 @@ class Attention(nn.Module):
         """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
         x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
         # On the CPU each of the operations that follow would make its own copy of a transposed view.
-        return [mx.contiguous(x[i]) if fast_forms() else x[i] for i in range(parts)]
+        return list(mx.contiguous(x) if fast_forms() else x)
 
     def side_by_side(self, pair: list[mx.array]) -> mx.array:
         """One or two (B, H, T, dim_heads) -> (B, streams * H, T, dim_heads)"""

@@ -1,51 +1,42 @@
 """Activations of the convolutional codecs: x + sin(a x)^2 / b (https://arxiv.org/abs/2006.08195) and its wrapper."""
 
 import math
-from collections.abc import Callable
-from functools import cache
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from ..cpu import fast_forms
-from .activations import fused, horner
+from .activations import loop, polynomial, rounded
 
-ROUND = 12582912.0  # 1.5 * 2**23: adding and subtracting it rounds a float32 to the nearest integer
-# sin(pi f)^2 = w P(w) with w = f^2 <= 1/4: least squares on 4000 Chebyshev nodes, error 6e-9; highest power first.
-SIN2 = (-3.271389048, 12.98953585, -30.08560805, 42.72533865, -32.46957834, 9.869602862)
+# sin(pi f)^2 = w P(w) with w = f^2 <= 1/4: least squares on 4000 Chebyshev nodes, error 6e-9; lowest power first.
+SIN2 = (9.869602862, -32.46957834, 42.72533865, -30.08560805, 12.98953585, -3.271389048)
 TINY = 1e-9
 
 
+@loop
 def sine_snake(x: mx.array, alpha: mx.array, gain: mx.array) -> mx.array:
     """x: (B, L, C) -> x + gain * sin(alpha x)^2"""
     return x + gain * mx.square(mx.sin(x * alpha))
 
 
+@loop
 def sine_squared(turns: mx.array) -> mx.array:
     """sin(pi turns)^2 in float32 without sin, which costs ten times as much on a CPU; |turns| < 2**22.
 
     turns: (B, L, C) -> (B, L, C)
     """
-    fraction = turns - mx.stop_gradient((turns + ROUND) - ROUND)
+    fraction = turns - rounded(turns)
     w = fraction * fraction
-    return horner(w, SIN2) * w
+    return polynomial(w, (0.0, *SIN2))
 
 
-@cache
-def snake_function() -> Callable[[mx.array, mx.array, mx.array], mx.array]:
-    """The form for this device, fused into one loop."""
-    if not fast_forms():
-        return fused(sine_snake)
-    squared = fused(sine_squared)
-
-    def snake(x: mx.array, alpha: mx.array, gain: mx.array) -> mx.array:
-        if x.dtype != mx.float32:
-            return sine_snake(x, alpha, gain)
-        # Per-channel factors stay outside: a fused kernel that broadcasts is not vectorised.
-        return x + gain * squared(x * (alpha * (1 / math.pi)))
-
-    return snake
+def snake(x: mx.array, alpha: mx.array, gain: mx.array) -> mx.array:
+    """As ``sine_snake``, in the form for this device."""
+    if not fast_forms() or x.dtype != mx.float32:
+        return sine_snake(x, alpha, gain)
+    # Per-channel factors stay outside: a loop that broadcasts is not vectorised.
+    return x + gain * sine_squared(x * (alpha * (1 / math.pi)))
 
 
 class SnakeBeta(nn.Module):
@@ -58,7 +49,7 @@ class SnakeBeta(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L, C)"""
-        return snake_function()(x, mx.exp(self.alpha), 1 / (mx.exp(self.beta) + TINY))
+        return snake(x, mx.exp(self.alpha), 1 / (mx.exp(self.beta) + TINY))
 
 
 class Snake(nn.Module):
@@ -71,7 +62,7 @@ class Snake(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, L, C) -> (B, L, C)"""
         alpha = self.alpha.reshape(-1)
-        return snake_function()(x, alpha, 1 / (alpha + TINY))
+        return snake(x, alpha, 1 / (alpha + TINY))
 
 
 class AntiAliased(nn.Module):
