@@ -73,7 +73,7 @@ def test_heads_are_contiguous_groups(monkeypatch):
     views = []
     for fast in (True, False):
         monkeypatch.setattr(module, "fast_forms", lambda fast=fast: fast)
-        views.append([np.array(a) for a in layer.heads(x, 3)])
+        views.append([np.array(layer.side_by_side(layer.heads(x, 3)[:, i : i + 1])) for i in range(3)])
     for fast, plain in zip(*views, strict=True):
         assert (fast == plain).all()
     assert (views[0][1][:, 1] == np.array(x[:, :, 96:128])).all()

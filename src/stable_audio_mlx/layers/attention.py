@@ -133,15 +133,15 @@ class Attention(nn.Module):
         if cfg.feat_scale:
             self.lambda_dc, self.lambda_hf = mx.zeros((cfg.dim,)), mx.zeros((cfg.dim,))
 
-    def heads(self, x: mx.array, parts: int) -> list[mx.array]:
-        """x: (B, T, parts * H * dim_heads) -> parts times (B, H, T, dim_heads)"""
-        x = x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(2, 0, 3, 1, 4)
-        # On the CPU each of the operations that follow would make its own copy of a transposed view.
-        return list(mx.contiguous(x) if fast_forms() else x)
+    def heads(self, x: mx.array, parts: int) -> mx.array:
+        """x: (B, T, parts * H * dim_heads) -> (B, parts, H, T, dim_heads)"""
+        return x.reshape(*x.shape[:2], parts, -1, self.dim_heads).transpose(0, 2, 3, 1, 4)
 
-    def side_by_side(self, pair: list[mx.array]) -> mx.array:
-        """One or two (B, H, T, dim_heads) -> (B, streams * H, T, dim_heads)"""
-        return mx.concatenate(pair, axis=1) if len(pair) == 2 else pair[0]
+    def side_by_side(self, x: mx.array) -> mx.array:
+        """x: (B, 1 or streams, H, T, dim_heads) -> (B, streams * H, T, dim_heads)"""
+        x = mx.broadcast_to(x, (x.shape[0], self.streams, *x.shape[2:]))
+        # On the CPU each of the operations that follow would make its own copy of a transposed view.
+        return (mx.contiguous(x) if fast_forms() else x).flatten(1, 2)
 
     def attend(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
         """q: (B, streams * H, T, dim_heads); k, v: (B, streams * Hkv, S, dim_heads) -> (B, T, D)"""
@@ -178,8 +178,8 @@ class SelfAttention(Attention):
 
     def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
         """x: (B, T, D); mask: bool, (B, T) of valid positions or broadcastable to (B, H, T, T) -> (B, T, D)"""
-        q, k, v, *other = self.heads(self.to_qkv(x), 1 + 2 * self.streams)
-        q, k, v = (self.side_by_side(pair) for pair in ([q, *other[:1]], [k, *other[1:]], [v] * self.streams))
+        parts = self.heads(self.to_qkv(x), 1 + 2 * self.streams)  # q, k, v, and the second q and k
+        q, k, v = (self.side_by_side(part) for part in (parts[:, ::3], parts[:, 1::3], parts[:, 2:3]))
         if "q_norm" in self:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.rope_dims:
@@ -201,7 +201,7 @@ class CrossAttention(Attention):
     def keys_values(self, context: mx.array) -> KeysValues:
         """context: (B, S, C) -> keys and values, (B, streams * Hkv, S, dim_heads) each"""
         parts = self.heads(self.to_kv(context), 1 + self.streams)
-        k, v = self.side_by_side(parts[:-1]), self.side_by_side(parts[-1:] * self.streams)
+        k, v = self.side_by_side(parts[:, :-1]), self.side_by_side(parts[:, -1:])
         return (self.k_norm(k) if "k_norm" in self else k), v
 
     def __call__(self, x: mx.array, keys_values: KeysValues) -> mx.array:

@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..cpu import fast_forms
 from .activations import tanh
 
 # What stable-audio-tools calls the parameters of its own norms.
@@ -25,6 +26,11 @@ class WithConstants(nn.Module):
         return self
 
 
+def mean(x: mx.array) -> mx.array:
+    """x: (..., D) float32 -> (..., 1); as a product, twice as fast as MLX's reduction on the CPU."""
+    return x @ mx.full((x.shape[-1], 1), 1 / x.shape[-1])
+
+
 class LayerNorm(WithConstants, nn.LayerNorm):
     """Layer norm whose bias (and scale) may be constants."""
 
@@ -33,6 +39,13 @@ class LayerNorm(WithConstants, nn.LayerNorm):
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
         self.keep([*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])])
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (..., D) -> (..., D)"""
+        if not fast_forms() or x.dtype != mx.float32:
+            return super().__call__(x)
+        x = x - mean(x)
+        return x * mx.rsqrt(mean(x * x) + self.eps) * self.weight + self.bias
 
 
 class RMSNorm(WithConstants, nn.RMSNorm):
@@ -43,6 +56,12 @@ class RMSNorm(WithConstants, nn.RMSNorm):
     def __init__(self, dim: int, eps: float = 1e-5, fix_scale: bool = False):
         super().__init__(dim, eps=eps)
         self.keep(["weight"] if fix_scale else [])
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (..., D) -> (..., D)"""
+        if not fast_forms() or x.dtype != mx.float32:
+            return super().__call__(x)
+        return x * mx.rsqrt(mean(x * x) + self.eps) * self.weight
 
 
 class DynamicTanh(nn.Module):

@@ -12,19 +12,26 @@ from ..errors import OptionError
 
 def rotary(x: mx.array, dims: int) -> mx.array:
     """x: (B, H, T, D) with the first ``dims`` features turned by their position -> (B, H, T, D)"""
-    if not fast_forms() or x.dtype != mx.float32:
+    length, width = x.shape[2:]
+    if not fast_forms() or x.dtype != mx.float32 or width % dims:
         return mx.fast.rope(x, dims, traditional=False, base=10000.0, scale=1.0, offset=0)
-    cos, sin = rotations(x.shape[2], dims)
-    first, second, rest = mx.split(x, [dims // 2, dims], axis=-1)
-    return mx.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+    cos, sin = rotations(length, dims, width)
+    pairs = x.reshape(*x.shape[:3], -1, 2, dims // 2)
+    return x * cos + (pairs[..., ::-1, :] * sin).reshape(x.shape)  # nothing is cut and joined, which costs more
 
 
 @lru_cache(maxsize=4)
-def rotations(length: int, dims: int) -> tuple[mx.array, mx.array]:
-    """Cosine and sine of every position's angles, (length, dims / 2): every block of every step uses the same."""
+def rotations(length: int, dims: int, width: int) -> tuple[mx.array, mx.array]:
+    """What each feature and its partner are multiplied by, cosines (T, D) and sines (T, D / dims, 2, dims / 2).
+
+    Every block of every step uses the same.  Features after the first ``dims`` stay: 1 and 0.
+    """
     frequencies = np.float32(10000) ** -(np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims))
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
-    return mx.array(np.cos(angles)), mx.array(np.sin(angles))
+    still = np.zeros((length, width - dims), dtype=np.float32)
+    sines = np.concatenate([-np.sin(angles), np.sin(angles), still], axis=1)
+    cosines = np.concatenate([np.cos(angles), np.cos(angles), still + 1], axis=1)
+    return mx.array(cosines), mx.array(sines.reshape(length, -1, 2, dims // 2))
 
 
 class SinusoidalPositions(nn.Module):
