@@ -14,6 +14,8 @@ import os
 import shutil
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,9 @@ CACHE_LIMIT = 1 << 30
 
 _SECTION, _SYMBOL, _RELOCATION = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ"), struct.Struct("<QQq")
 _DYNSYM, _RELA = 11, 4
+
+
+_openblas: ctypes.CDLL | None = None  # where MLX uses it
 
 
 class _Unsuitable(Exception):
@@ -76,8 +81,29 @@ def setup() -> str:
         return f"MLX's own BLAS, which is slow ({type(error).__name__.lstrip('_')}: {error})"
 
 
+@cache
+def blas_threads() -> int:
+    """Threads that a product of MLX takes here as far as we know: those of the BLAS that ``setup`` gave it, else 1."""
+    setup()
+    return 1 if _openblas is None else max(1, _openblas.scipy_openblas_get_num_threads())
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within the block, products take one thread each."""
+    threads = blas_threads()
+    if _openblas is not None:
+        _openblas.scipy_openblas_set_num_threads(1)
+    try:
+        yield
+    finally:
+        if _openblas is not None:
+            _openblas.scipy_openblas_set_num_threads(threads)
+
+
 def _use_openblas() -> str:
     """Re-point MLX's BLAS pointers at scipy-openblas32; restore them if a product comes out wrong."""
+    global _openblas
     base, path = _loaded_library("libmlx.so")
     slots = _pointer_slots(base, path)
     current = {name: _pointer(address).value for name, address in slots.items()}
@@ -96,6 +122,7 @@ def _use_openblas() -> str:
         for name, address in slots.items():
             _pointer(address).value = current[name]
         raise _Unsuitable(f"the {wrong} product did not agree with NumPy's")
+    _openblas = openblas
     return _description(openblas)
 
 

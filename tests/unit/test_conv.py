@@ -122,9 +122,15 @@ def test_polynomial_snake_is_the_sine_snake_and_so_is_its_gradient():
         assert difference(a, b) < 1e-4
 
 
-def test_pieces_cover_a_range_in_about_equal_parts():
-    assert list(tiling.pieces(3, 13, 4)) == [(3, 6), (6, 9), (9, 13)]
-    assert list(tiling.pieces(0, 0, 4)) == []
+def test_pieces_cover_a_range_in_about_equal_parts(monkeypatch):
+    monkeypatch.setattr(tiling, "width", lambda: 1)
+    assert tiling.pieces(3, 13, 4) == [(3, 6), (6, 9), (9, 13)]
+    monkeypatch.setattr(tiling, "width", lambda: 2)
+    assert tiling.pieces(3, 13, 4) == [(3, 5), (5, 8), (8, 10), (10, 13)]
+    assert tiling.pieces(3, 13, 20) == [(3, 13)]
+    assert tiling.pieces(0, 0, 4) == []
+    monkeypatch.setattr(tiling, "width", lambda: 8)
+    assert tiling.pieces(0, 3, 1) == [(0, 1), (1, 2), (2, 3)]
 
 
 @pytest.mark.parametrize(

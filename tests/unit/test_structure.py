@@ -16,7 +16,6 @@ import pytest
 
 from benchmarks import make_checkpoint
 from stable_audio_mlx import StableAudioPipeline, cpu
-from stable_audio_mlx.layers import snake
 from stable_audio_mlx.layers.attention import CrossAttention
 from stable_audio_mlx.models.autoencoder import Autoencoder
 from stable_audio_mlx.models.dit import DiT, DiTConfig

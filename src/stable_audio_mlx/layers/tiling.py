@@ -8,6 +8,7 @@ needs of its input follows from kernels, strides and dilations (``reach``), and 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,6 +16,7 @@ import mlx.nn as nn
 from ..cpu import fast_forms
 from ..memory import budget
 from .conv import Chain, ResidualUnit
+from .parallel import batches, together, width
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Stage:
         return spans[::-1]
 
     def compute(self, x: mx.array, offset: int, start: int, stop: int) -> mx.array:
-        """Output frames [start, stop), evaluated; ``x``: (B, N, C) holds the input frames from ``offset`` on."""
+        """Output frames [start, stop); ``x``: (B, N, C) holds the input frames from ``offset`` on."""
         at = offset
         for module, length, (low, high) in zip(self.modules, self.lengths, self.spans(start, stop), strict=False):
             x = x[:, low - at : high - at]
@@ -48,9 +50,7 @@ class Stage:
                 x, at = module.inner(x, low > 0, high < length), low + module.shared * (low > 0)
             else:
                 x, at = module(x), module.first(low) if hasattr(module, "first") else low
-        y = mx.contiguous(x[:, start - at : stop - at])
-        mx.eval(y)
-        return y
+        return x[:, start - at : stop - at]
 
 
 def stages_of(layers: list[nn.Module], strides: tuple[int, ...], frames: int, blocks: list[int]) -> list[Stage]:
@@ -85,15 +85,18 @@ def decode_stage(
     stages: list[Stage], strides: tuple[int, ...], i: int, x: mx.array, offset: int, start: int, stop: int
 ) -> Iterator[mx.array]:
     """Output frames [start, stop) of the whole chain; ``x`` holds stage i's input from ``offset`` on."""
-    for low, high in pieces(start, stop, stages[i].block * math.prod(strides[i + 1 :])):
-        first, last = low, high
-        for stage in stages[:i:-1]:
-            first, last = stage.spans(first, last)[0]
-        y = stages[i].compute(x, offset, first, last)
-        if i + 1 < len(stages):
+    for batch in batches(pieces(start, stop, stages[i].block * math.prod(strides[i + 1 :]))):
+        spans = []
+        for span in batch:
+            for stage in stages[:i:-1]:
+                span = stage.spans(*span)[0]
+            spans.append(span)
+        parts = together([partial(stages[i].compute, x, offset, *span) for span in spans])
+        if i + 1 == len(stages):
+            yield from parts
+            continue
+        for y, (first, _), (low, high) in zip(parts, spans, batch, strict=True):
             yield from decode_stage(stages, strides, i + 1, y, first, low, high)
-        else:
-            yield y
 
 
 def encode_tiled(
@@ -111,14 +114,16 @@ def encode_tiled(
 
 def encode_stage(stages: list[Stage], i: int, x: mx.array, start: int, stop: int) -> Iterator[mx.array]:
     """Output frames [start, stop) of stage i; ``x`` is the input of the first."""
-    for low, high in pieces(start, stop, stages[i].block):
-        if i == 0:
-            yield stages[0].compute(x, 0, low, high)
-        else:
-            first, last = stages[i].spans(low, high)[0]
-            before = list(encode_stage(stages, i - 1, x, first, last))
-            h = mx.concatenate(before, axis=1) if len(before) > 1 else before[0]
-            yield stages[i].compute(h, first, low, high)
+    for batch in batches(pieces(start, stop, stages[i].block)):
+        jobs = []
+        for low, high in batch:
+            h, first = x, 0
+            if i > 0:
+                first, last = stages[i].spans(low, high)[0]
+                before = list(encode_stage(stages, i - 1, x, first, last))
+                h = mx.concatenate(before, axis=1) if len(before) > 1 else before[0]
+            jobs.append(partial(stages[i].compute, h, first, low, high))
+        yield from together(jobs)
 
 
 def tile_frames(channels: int) -> int:
@@ -136,8 +141,10 @@ def flatten(modules: list[nn.Module]) -> Iterator[nn.Module]:
             yield module
 
 
-def pieces(start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
-    """[start, stop) in pieces of about equal length, none longer than ``longest``."""
+def pieces(start: int, stop: int, longest: int) -> list[tuple[int, int]]:
+    """[start, stop) in pieces of about equal length, none longer than ``longest``, shared out evenly over the cores."""
     count = -(-(stop - start) // max(longest, 1))
-    for i in range(count):
-        yield start + (stop - start) * i // count, start + (stop - start) * (i + 1) // count
+    if count > 1:
+        count = min(-(-count // width()) * width(), stop - start)
+    ends = [start + (stop - start) * i // max(count, 1) for i in range(count + 1)]
+    return list(zip(ends, ends[1:], strict=False))

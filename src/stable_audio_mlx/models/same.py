@@ -7,6 +7,7 @@ for the second half of the blocks (SAME-S), or within a band around each token (
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,6 +17,7 @@ from ..errors import OptionError
 from ..layers.banded import BandedSelfAttention
 from ..layers.blocks import Blocks
 from ..layers.conv import Chain, Conv1d
+from ..layers.parallel import batches, together, width
 from ..layers.transformer import BLOCK_KEYS, TransformerBlock
 from ..memory import budget
 from .same_config import SAMEConfig, SAMEDecoderConfig, SAMEEncoderConfig
@@ -105,7 +107,10 @@ class Resampling(Blocks):
             own = None if noise is None else noise[:, low // self.given : -(-high // self.given)]
             at = low // self.given * self.asked
             y = network(x[:, low:high], own, max(1, budget().piece // len(x)))
-            yield evaluated(y[:, start - at : stop - at])
+            part = mx.contiguous(y[:, start - at : stop - at])
+            mx.eval(part)
+            give_back()
+            yield part
 
 
 class Downsampling(Resampling):
@@ -222,21 +227,26 @@ def in_pieces(
     """
     if piece is None:
         return function(x)
-    parts, total, lead = [], x.shape[axis], (slice(None),) * axis
-    for start in range(0, total, piece):
+    total, lead = x.shape[axis], (slice(None),) * axis
+    count = -(-total // piece)
+    if count > 1:
+        piece = -(-total // (count * width()))  # each of the pieces side by side needs memory
+
+    def part(start: int) -> mx.array:
         low, high = max(0, start - before), min(total, start + piece + after)
-        y = function(x[(*lead, slice(low, high))])
-        parts.append(evaluated(y[(*lead, slice(start - low, start - low + piece))]))
+        return function(x[(*lead, slice(low, high))])[(*lead, slice(start - low, start - low + piece))]
+
+    parts = []
+    for batch in batches(range(0, total, piece)):
+        parts += together([partial(part, start) for start in batch])
+        give_back()
     return mx.concatenate(parts, axis=axis)
 
 
-def evaluated(x: mx.array) -> mx.array:
-    """``x`` computed now, without what it was cut from."""
-    x = mx.contiguous(x)
-    mx.eval(x)
-    if fast_forms():  # pieces of other sizes seldom fit what was freed, so it would only add up
+def give_back() -> None:
+    """Free what MLX keeps of freed memory on the CPU: pieces of other sizes seldom fit it, so it would only add up."""
+    if fast_forms():
         mx.clear_cache()
-    return x
 
 
 def pad_to(x: mx.array, multiple: int) -> mx.array:

@@ -1,0 +1,53 @@
+"""Pieces of work that do not depend on each other, side by side on the cores of a Linux CPU.
+
+MLX computes an operation on one core there, and the BLAS uses the others for products alone.  With a stream and one
+BLAS thread each, whole pieces keep every core busy.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import mlx.core as mx
+
+from .. import cpu
+
+T = TypeVar("T")
+MOST = 8  # pieces at a time: each needs memory of its own
+_own = threading.local()  # a stream works in the thread alone that made it
+
+
+def width() -> int:
+    """How many pieces to compute at a time."""
+    return min(cpu.blas_threads(), MOST)
+
+
+def batches(items: Sequence[T]) -> Iterator[list[T]]:
+    """The items, ``width()`` at a time."""
+    rest = iter(items)
+    while batch := list(islice(rest, width())):
+        yield batch
+
+
+def together(jobs: Sequence[Callable[[], mx.array]]) -> list[mx.array]:
+    """What the jobs return, evaluated and without what it was cut from."""
+    if len(jobs) == 1:
+        results = [mx.contiguous(jobs[0]())]
+        mx.eval(results)
+        return results
+    with cpu.one_blas_thread():
+        results = []
+        for job, stream in zip(jobs, streams(len(jobs)), strict=True):
+            with mx.stream(stream):
+                results.append(mx.contiguous(job()))
+        mx.eval(results)
+    return results
+
+
+def streams(count: int) -> list[mx.Stream]:
+    """So many streams of this thread; the first is its usual one."""
+    known = _own.__dict__.setdefault("streams", [mx.default_stream(mx.default_device())])
+    while len(known) < count:
+        known.append(mx.new_stream(mx.default_device()))
+    return known[:count]
