@@ -58,6 +58,7 @@ class Stages:
             for message in unread(conditions):
                 yield Event("note", message)
         yield Event("text")
+        del conditioner, encoder
         self.parts.release("conditioner", "text")
         self.clock.lap("text")
         frame, batch = self.model.downsampling_ratio / self.model.sample_rate, options.batch_size
@@ -79,6 +80,7 @@ class Stages:
             return [Known() for _ in run.passes]
         autoencoder = self.parts.get("autoencoder", ENCODER)
         known = [known_in(p.window, run.options, sounds, self.model, autoencoder) for p in run.passes]
+        del autoencoder
         self.parts.release("autoencoder")
         self.clock.lap("encode")
         for message in remarks(run.options, self.facts):
