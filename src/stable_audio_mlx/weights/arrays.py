@@ -60,13 +60,17 @@ class Entry:
         self._fill(raw)
         return raw.data
 
-    def load(self, dtype: mx.Dtype | None = None) -> mx.array:
+    def room(self, stream: mx.Stream | None = None) -> mx.array:
+        """MLX's memory for the bytes of the tensor, ready when evaluated."""
+        return mx.zeros(self.shape, getattr(mx, HOLDERS.get(self.dtype, self.dtype)), stream=stream)
+
+    def load(self, dtype: mx.Dtype | None = None, room: mx.array | None = None) -> mx.array:
         """The tensor as evaluated MLX array, read straight into MLX's memory; ``dtype`` casts float tensors."""
         if self.dtype == "float64" or not self.size:  # float64 does not exist on every device
             values = self.read()
             out = mx.array(values.astype(np.float32) if self.dtype in FLOATS else values)
         else:
-            out = mx.empty(self.shape, getattr(mx, HOLDERS.get(self.dtype, self.dtype)))
+            out = self.room() if room is None else room
             mx.eval(out)
             self._fill(np.array(out, copy=False).reshape(-1).view(np.uint8))
             out = out.view(mx.bfloat16) if self.dtype == "bfloat16" else out

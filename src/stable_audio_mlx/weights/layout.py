@@ -7,7 +7,7 @@ follows a layer's type.  ``plan`` goes from checkpoint to module, ``published_te
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..errors import WeightsError
+from ..layers.parallel import streams, width
 from .arrays import FLOATS, Entry
 from .checkpoint import DIFFUSION_PARTS, summary
 
@@ -58,15 +59,37 @@ class Tensor:
         array = array.transpose(self.axes) if self.axes else array
         return np.ascontiguousarray(array).reshape(self.shape)
 
+    @property
+    def plain(self) -> Entry | None:
+        """The entry that is the parameter as it stands in the file."""
+        plain = type(self) is Tensor and len(self.entries) == 1 and not self.axes and type(self.entries[0]) is Entry
+        return self.entries[0] if plain and self.entries[0].shape == self.shape else None
+
     def load(self, dtype: mx.Dtype | None = None) -> mx.array:
         """The parameter as evaluated MLX array; without ``dtype`` in the file's own, float32 where it is fused."""
-        plain = len(self.entries) == 1 and not self.axes and type(self.entries[0]) is Entry
-        if plain and self.entries[0].shape == self.shape:
-            return self.entries[0].load(dtype)
+        if self.plain is not None:
+            return self.plain.load(dtype)
         out = mx.array(self.read())
         out = out.astype(dtype or self.own_dtype) if mx.issubdtype(out.dtype, mx.floating) else out
         mx.eval(out)
         return out
+
+
+def load_all(tensors: Mapping[str, Tensor | Entry], dtype: mx.Dtype | None) -> list[tuple[str, mx.array]]:
+    """(name, parameter) of each as its ``load`` has it.
+
+    Most of the time goes into making memory ready for the first time, which the cores of a Linux CPU share here.
+    """
+    entries = {name: tensor if isinstance(tensor, Entry) else tensor.plain for name, tensor in tensors.items()}
+    rooms = {}
+    if width() > 1 and (dtype is None or dtype == mx.float32):  # a cast would need the memory of both at once
+        straight = [name for name, entry in entries.items() if entry is not None and entry.dtype == "float32"]
+        rooms = {n: entries[n].room(stream) for n, stream in zip(straight, itertools.cycle(streams(width())))}
+        mx.async_eval(*rooms.values())
+    return [
+        (name, entries[name].load(dtype, rooms.pop(name)) if name in rooms else tensor.load(dtype))
+        for name, tensor in tensors.items()
+    ]
 
 
 def fuse(g: np.ndarray, v: np.ndarray) -> np.ndarray:

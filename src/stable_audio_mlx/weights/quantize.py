@@ -14,7 +14,7 @@ import mlx.nn as nn
 import numpy as np
 
 from .arrays import FLOATS, Entry
-from .layout import Tensor
+from .layout import Tensor, load_all
 
 BITS, GROUP = (8, 4), 64
 # A matrix with a side below this saves nothing that could be noticed.
@@ -117,7 +117,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor | Entry], dtype: m
     if packed and mx.default_device() != mx.cpu:
         keep_packed(module, packed, dtype)
         tensors = {n: t for n, t in tensors.items() if n not in packed}
-    module.load_weights([(name, tensor.load(dtype)) for name, tensor in tensors.items()], strict=False)
+    module.load_weights(load_all(tensors, dtype), strict=False)
 
 
 def keep_packed(module: nn.Module, tensors: Mapping[str, QuantizedTensor], dtype: mx.Dtype | None) -> None:
