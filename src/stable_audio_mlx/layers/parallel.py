@@ -4,8 +4,8 @@ MLX computes an operation on one core there, and the BLAS uses the others for pr
 BLAS thread each, whole pieces keep every core busy.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -15,7 +15,6 @@ from .. import cpu
 
 T = TypeVar("T")
 MOST = 8  # pieces at a time: each needs memory of its own
-_own = threading.local()  # a stream works in the thread alone that made it
 
 
 def width() -> int:
@@ -45,9 +44,13 @@ def together(jobs: Sequence[Callable[[], mx.array]]) -> list[mx.array]:
     return results
 
 
-def streams(count: int) -> list[mx.Stream]:
-    """So many streams of this thread; the first is its usual one."""
-    known = _own.__dict__.setdefault("streams", [mx.default_stream(mx.default_device())])
-    while len(known) < count:
-        known.append(mx.new_stream(mx.default_device()))
-    return known[:count]
+def streams(count: int) -> list[mx.Stream | mx.ThreadLocalStream]:
+    """So many streams; the first is the usual one."""
+    device = mx.default_device()
+    return [mx.default_stream(device), *(another(device, i) for i in range(1, count))]
+
+
+@cache
+def another(device: mx.Device, index: int) -> mx.ThreadLocalStream:
+    """A stream works only in the thread that made it, so this one is another in every thread."""
+    return mx.new_thread_local_stream(device)

@@ -60,7 +60,7 @@ class Entry:
         self._fill(raw)
         return raw.data
 
-    def room(self, stream: mx.Stream | None = None) -> mx.array:
+    def room(self, stream: mx.Stream | mx.ThreadLocalStream | None = None) -> mx.array:
         """MLX's memory for the bytes of the tensor, ready when evaluated."""
         return mx.zeros(self.shape, getattr(mx, HOLDERS.get(self.dtype, self.dtype)), stream=stream)
 
