@@ -80,14 +80,14 @@ def load_all(tensors: Mapping[str, Tensor | Entry], dtype: mx.Dtype | None) -> l
 
     Most of the time goes into making memory ready for the first time, which the cores of a Linux CPU share here.
     """
-    entries = {name: tensor if isinstance(tensor, Entry) else tensor.plain for name, tensor in tensors.items()}
-    rooms = {}
-    if width() > 1 and (dtype is None or dtype == mx.float32):  # a cast would need the memory of both at once
-        straight = [name for name, entry in entries.items() if entry is not None and entry.dtype == "float32"]
-        rooms = {n: entries[n].room(stream) for n, stream in zip(straight, itertools.cycle(streams(width())))}
-        mx.async_eval(*rooms.values())
+    plain = {n: t if isinstance(t, Entry) else t.plain for n, t in tensors.items()}
+    straight = {n: e for n, e in plain.items() if e is not None and e.dtype == "float32"}
+    if width() == 1 or not (dtype is None or dtype == mx.float32):  # a cast would need the memory of both at once
+        straight = {}
+    rooms = {n: e.room(stream) for (n, e), stream in zip(straight.items(), itertools.cycle(streams(width())))}
+    mx.async_eval(*rooms.values())
     return [
-        (name, entries[name].load(dtype, rooms.pop(name)) if name in rooms else tensor.load(dtype))
+        (name, straight[name].load(dtype, rooms.pop(name)) if name in rooms else tensor.load(dtype))
         for name, tensor in tensors.items()
     ]
 
