@@ -1,6 +1,8 @@
 """The pipeline on tiny models with random weights: lengths, seeds, batches, which calls it makes, what it refuses."""
 
 import copy
+import gc
+import weakref
 
 import mlx.core as mx
 import numpy as np
@@ -10,6 +12,7 @@ from stable_audio_mlx import GenerateOptions, StableAudioPipeline
 from stable_audio_mlx.errors import AudioError, ConfigError, OptionError, SanityError
 from stable_audio_mlx.models.dit import DiT
 from stable_audio_mlx.sound import check_sound
+from stable_audio_mlx.weights.parts import Parts
 
 from . import checkpoints
 
@@ -54,6 +57,32 @@ def inpainting(config):
 
 def same(a, b, tolerance=1e-5):
     np.testing.assert_allclose(np.array(a), np.array(b), atol=tolerance)
+
+
+def test_a_stage_is_freed_before_the_next_is_read(folder, monkeypatch):
+    """Without waiting for Python to look for cycles; kept models stay."""
+    refs, alive = {}, {}
+    for name in ("get", "text"):
+        original = getattr(Parts, name)
+
+        def noted(self, *args, original=original):
+            key = args[0] if args else "text"
+            alive.setdefault(key, sorted(k for k, ref in refs.items() if k != key and ref() is not None))
+            found = original(self, *args)
+            refs[key] = weakref.ref(found)
+            return found
+
+        monkeypatch.setattr(Parts, name, noted)
+    gc.disable()
+    try:
+        for keep in (False, True):
+            refs.clear()
+            alive.clear()
+            StableAudioPipeline.from_pretrained(folder, keep_models=keep).generate(prompt="a b", seconds=2, steps=1)
+            before = ["conditioner"] if keep else []
+            assert alive["dit"] == before and alive["autoencoder"] == [*before, *(["dit"] if keep else [])]
+    finally:
+        gc.enable()
 
 
 def test_the_whole_window_is_sampled_and_cut(pipe, calls):
