@@ -8,13 +8,13 @@ import mlx.nn as nn
 from ..cpu import fast_forms
 from .activations import fast_exp_minus, with_gradient
 from .block_config import BlockConfig
-from .norms import DynamicTanh, RMSNorm, UnitNorm
+from .norms import DynamicTanh, PlainLayerNorm, RMSNorm, UnitNorm
 from .positions import rotary
 
 KeysValues = tuple[mx.array, mx.array]  # (B, H, S, dim_heads) each
 
 QK_NORMS = {
-    "ln": lambda dim, eps: nn.LayerNorm(dim, eps=eps),
+    "ln": lambda dim, eps: PlainLayerNorm(dim, eps=eps),
     "rms": lambda dim, eps: RMSNorm(dim, eps=eps),
     "l2": lambda dim, eps: UnitNorm(),
     "dyt": lambda dim, eps: DynamicTanh(dim),

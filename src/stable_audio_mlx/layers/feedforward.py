@@ -27,7 +27,7 @@ class GatedLinear(nn.Module):
         """x: (B, T, C) -> (B, T, C')"""
         if fast_forms() and type(self.proj) is nn.Linear:  # halves of one product's result would be read with gaps
             halves = zip(mx.split(self.proj.weight, 2), mx.split(self.proj.bias, 2), strict=True)
-            return GATES[self.gate](*(mx.addmm(bias, x, weight.T) for weight, bias in halves))
+            return GATES[self.gate](*(x @ weight.T + bias for weight, bias in halves))
         return GATES[self.gate](*mx.split(self.proj(x), 2, axis=-1))
 
 

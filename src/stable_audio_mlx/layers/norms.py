@@ -31,14 +31,8 @@ def mean(x: mx.array) -> mx.array:
     return x @ mx.full((x.shape[-1], 1), 1 / x.shape[-1])
 
 
-class LayerNorm(WithConstants, nn.LayerNorm):
-    """Layer norm whose bias (and scale) may be constants."""
-
-    NAMES = NAMES
-
-    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
-        super().__init__(dim, eps=eps)
-        self.keep([*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])])
+class PlainLayerNorm(nn.LayerNorm):
+    """PyTorch's layer norm, by its names."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (..., D) -> (..., D)"""
@@ -46,6 +40,16 @@ class LayerNorm(WithConstants, nn.LayerNorm):
             return super().__call__(x)
         x = x - mean(x)
         return x * mx.rsqrt(mean(x * x) + self.eps) * self.weight + self.bias
+
+
+class LayerNorm(WithConstants, PlainLayerNorm):
+    """Layer norm whose bias (and scale) may be constants."""
+
+    NAMES = NAMES
+
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = False, fix_scale: bool = False):
+        super().__init__(dim, eps=eps)
+        self.keep([*([] if bias else ["bias"]), *(["weight"] if fix_scale else [])])
 
 
 class RMSNorm(WithConstants, nn.RMSNorm):
