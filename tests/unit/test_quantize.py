@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from stable_audio_mlx import cpu
 from stable_audio_mlx.cli import convert as cli
 from stable_audio_mlx.errors import OptionError, WeightsError
 from stable_audio_mlx.models.t5 import T5Encoder
@@ -107,6 +108,7 @@ def test_a_gpu_keeps_them_packed_and_gets_the_same_velocity(converted):
 
 def test_elsewhere_than_on_a_cpu_types_stay_as_stored(converted, monkeypatch):
     monkeypatch.setattr(mx, "default_device", lambda: "a GPU")
+    monkeypatch.setattr(cpu, "blas_threads", lambda: 1)
     model = open_model(converted(8, "float16")[0])
     built = model.create()
     dit, autoencoder = (model.load(part, built[part]) for part in ("dit", "autoencoder"))

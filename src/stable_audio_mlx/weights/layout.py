@@ -80,12 +80,13 @@ def load_all(tensors: Mapping[str, Tensor | Entry], dtype: mx.Dtype | None) -> l
 
     Most of the time goes into making memory ready for the first time, which the cores of a Linux CPU share here.
     """
-    plain = {n: t if isinstance(t, Entry) else t.plain for n, t in tensors.items()}
-    straight = {n: e for n, e in plain.items() if e is not None and e.dtype == "float32"}
-    if width() == 1 or not (dtype is None or dtype == mx.float32):  # a cast would need the memory of both at once
-        straight = {}
-    rooms = {n: e.room(stream) for (n, e), stream in zip(straight.items(), itertools.cycle(streams(width())))}
-    mx.async_eval(*rooms.values())
+    straight: dict[str, Entry] = {}
+    rooms: dict[str, mx.array] = {}
+    if width() > 1 and (dtype is None or dtype == mx.float32):  # a cast would need the memory of both at once
+        plain = {name: tensor if isinstance(tensor, Entry) else tensor.plain for name, tensor in tensors.items()}
+        straight = {name: entry for name, entry in plain.items() if entry is not None and entry.dtype == "float32"}
+        rooms = {n: e.room(stream) for (n, e), stream in zip(straight.items(), itertools.cycle(streams(width())))}
+        mx.async_eval(*rooms.values())
     return [
         (name, straight[name].load(dtype, rooms.pop(name)) if name in rooms else tensor.load(dtype))
         for name, tensor in tensors.items()
