@@ -5,6 +5,7 @@ BLAS thread each, whole pieces keep every core busy.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from itertools import islice
 from typing import TypeVar
@@ -31,12 +32,8 @@ def batches(items: Sequence[T]) -> Iterator[list[T]]:
 
 def together(jobs: Sequence[Callable[[], mx.array]]) -> list[mx.array]:
     """What the jobs return, evaluated and without what it was cut from."""
-    if len(jobs) == 1:
-        results = [mx.contiguous(jobs[0]())]
-        mx.eval(results)
-        return results
-    with cpu.one_blas_thread():
-        results = []
+    results = []
+    with cpu.one_blas_thread() if len(jobs) > 1 else nullcontext():
         for job, stream in zip(jobs, streams(len(jobs)), strict=True):
             with mx.stream(stream):
                 results.append(mx.contiguous(job()))

@@ -136,7 +136,7 @@ def read_again(module: nn.Module, tensors: Mapping[str, Tensor], dtype: mx.Dtype
     """Read parameters into a module that ``load_into`` has filled before."""
     on_cpu = mx.default_device() == mx.cpu
     packed = {n: t for n, t in tensors.items() if isinstance(t, QuantizedTensor) and not on_cpu}
-    whole = [(name, tensor.load(dtype)) for name, tensor in tensors.items() if name not in packed]
+    whole = load_all({name: tensor for name, tensor in tensors.items() if name not in packed}, dtype)
     module.load_weights(whole + packed_arrays(packed, dtype), strict=False)
 
 
