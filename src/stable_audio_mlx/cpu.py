@@ -23,7 +23,8 @@ FUNCTIONS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
 FAST_LIBRARIES = ("openblas", "mkl", "blis", "armpl", "accelerate", "nvpl")
 # Relocation types that hold a function pointer (GLOB_DAT, JUMP_SLOT), from the ELF supplements of the two processors.
 POINTER_KINDS = {"x86_64": (6, 7), "aarch64": (1025, 1026)}
-CACHE_LIMIT = 1 << 30
+CACHE_LIMIT = 1 << 28  # more makes nothing faster: pages that were never used are slower than those just freed
+GRAPH_WIDTH = 256  # of several pieces of a convolution side by side, about 30 operations each at their widest
 
 _SECTION, _SYMBOL, _RELOCATION = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ"), struct.Struct("<QQq")
 _DYNSYM, _RELA = 11, 4
@@ -71,6 +72,9 @@ def setup() -> str:
 
     # The CPU allocator keeps 32 MB by default, so every larger temporary is faulted in page by page, again and again.
     mx.set_cache_limit(CACHE_LIMIT)
+    # MLX hands out work level by level of its graph while a level is narrow.  A wide one it finishes branch by branch,
+    # and the core for the next branch waits.
+    os.environ.setdefault("MLX_BFS_MAX_WIDTH", str(GRAPH_WIDTH))
     # One prompt is not worth a thread pool, and its warning about forks would be the user's first line.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if os.environ.get("STABLE_AUDIO_MLX_BLAS") == "0":

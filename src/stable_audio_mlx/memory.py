@@ -1,7 +1,8 @@
 """How much memory long sounds may take: one budget, read wherever something is computed piece by piece.
 
-Every budget gives the same numbers; a larger one is faster.  Weights, and the sound or the latents themselves, come on
-top.  A budget holds for the thread that asked for it; how much freed memory MLX keeps is one number per process.
+Every budget gives the same numbers but for rounding; a larger one is faster.  Weights, and the sound or the latents
+themselves, come on top.  A budget holds for the thread that asked for it; how much freed memory MLX keeps is one number
+per process.
 """
 
 import os
@@ -25,11 +26,14 @@ class Budget:
     block: int  # latents that pass through a convolutional codec's lowest rates at once
     window: int  # latents of a transformer codec's tile, many times what neighbours share,
     piece: int  # and how many of them go through its blocks at once
+    factors: bool  # whether convolutions keep what ``winograd`` makes of their weights, which is twice as large
     kept: int | None = None  # bytes of freed memory that MLX keeps; None: as the process has it
 
 
-NORMAL = Budget(cpu_tile=2 << 20, gpu_tile=64 << 20, least=2048, block=256, window=512, piece=48)
-LOW = Budget(cpu_tile=1 << 20, gpu_tile=8 << 20, least=512, block=64, window=256, piece=16, kept=64 << 20)
+NORMAL = Budget(cpu_tile=4 << 20, gpu_tile=64 << 20, least=2048, block=256, window=512, piece=48, factors=True)
+LOW = Budget(
+    cpu_tile=1 << 20, gpu_tile=8 << 20, least=512, block=64, window=256, piece=16, factors=False, kept=64 << 20
+)
 
 _current: ContextVar[Budget] = ContextVar("budget", default=NORMAL)
 

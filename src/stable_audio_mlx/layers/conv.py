@@ -9,7 +9,9 @@ from collections.abc import Callable
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..cpu import fast_forms
+from ..cpu import can_fuse, fast_forms
+from ..memory import budget
+from . import winograd
 
 
 def shifted_products(
@@ -71,12 +73,23 @@ class Conv1d(nn.Conv1d):
     def padded(self, x: mx.array, padding: tuple[int, int]) -> mx.array:
         """With so many zeros before and after.  x: (B, L, C) -> (B, L', Out)"""
         if fast_forms() and self.stride == 1:
-            return shifted_products(x, self.weight, self.get("bias"), self.dilation, padding)
+            return self._products(x, padding)
         before, after = padding
         if before != after:
             x, before = mx.pad(x, [(0, 0), padding, (0, 0)]), 0
         y = mx.conv1d(x, self.weight, self.stride, before, self.dilation)
         return y + self.bias if "bias" in self else y
+
+    def _products(self, x: mx.array, padding: tuple[int, int]) -> mx.array:
+        out, kernel, channels = self.weight.shape
+        frames = x.shape[1] + sum(padding) - self.dilation * (kernel - 1)
+        # Factors of a weight that has changed since would be wrong without anybody noticing.
+        factors = self.get("_factors") if self.get("_laid_out") is self.weight else None
+        if factors is None or not winograd.is_long_enough(frames, channels, out):
+            return shifted_products(x, self.weight, self.get("bias"), self.dilation, padding)
+        if any(padding):
+            x = mx.pad(x, [(0, 0), padding, (0, 0)])
+        return winograd.convolution(x, factors, kernel, self.get("bias"), self.dilation)
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The input frames [start, stop) that the output frames [start, stop) are made of, from a whole stride on."""
@@ -211,21 +224,28 @@ class ResidualUnit(Chain):
 
 
 def lay_out_weights(module: nn.Module) -> None:
-    """Put the taps of every convolution one after the other in memory, where matrix products read them.
+    """Put the taps of every convolution one after the other in memory, where matrix products read them, and beside them
+    what Winograd's form needs, where it is the faster one and the budget has room.
 
     The parameters keep their shape (Out, K, In), as transposed views of the new arrays, so there is one copy of each;
-    values, saving and training stay what they were.  A second call on the same module does nothing.
+    values, saving and training stay what they were.  What has not changed since a first call stays as it is.
     """
-    if module.get("_laid_out"):
-        return
-    module._laid_out = True
     for child in module.modules():
+        if not isinstance(child, Conv1d | ConvTranspose1d) or child.get("_laid_out") is child.weight:
+            continue
+        out, kernel, channels = child.weight.shape
         if isinstance(child, ConvTranspose1d):
-            order, back = (1, 0, 2), (1, 0, 2)
-        elif isinstance(child, Conv1d) and fast_forms() and child.weight.shape[1] > 1:
-            order, back = (1, 2, 0), (2, 0, 1)
+            order, back, fewer = (1, 0, 2), (1, 0, 2), False
+        elif fast_forms() and kernel > 1:
+            order, back, fewer = (1, 2, 0), (2, 0, 1), child.stride == 1 and winograd.suits(kernel, channels, out)
         else:
             continue
-        weight = mx.contiguous(child.weight.transpose(order)).transpose(back)
-        mx.eval(weight)  # before another thread can see it: MLX computes an array only in the thread that asked for it
-        child.weight = weight
+        taps = mx.contiguous(child.weight.transpose(order))
+        made = [taps.transpose(back)]
+        if fewer and can_fuse() and budget().factors:
+            made.append(winograd.factors(taps))
+        mx.eval(made)  # before another thread can see it: MLX computes an array only in the thread that asked for it
+        child.weight = child._laid_out = made[0]
+        child.pop("_factors", None)
+        if len(made) > 1:
+            child._factors = made[1]
