@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -53,6 +54,21 @@ def test_every_thread_has_streams_of_its_own():
         for first, second in [work(0), *one.map(work, range(2)), *other.map(work, range(2))]:
             np.testing.assert_allclose(first, np.array(job(slice(0, 9))()), rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(second, np.array(job(slice(9, 20))()), rtol=1e-5, atol=1e-5)
+
+
+def test_streams_are_made_once():
+    """MLX gives each a thread, and keeps it: one per call would be thousands in a long decoding."""
+    for _ in range(3):
+        parallel.together([job(slice(0, 9)), job(slice(9, 20)), job(slice(20, 30))])
+    assert parallel.another.cache_info().currsize <= parallel.MOST
+    first, second = parallel.streams(3), parallel.streams(3)
+    assert all(a is b for a, b in zip(first[1:], second[1:], strict=True))
+    threads = Path("/proc/self/task")
+    if threads.exists():
+        before = len(list(threads.iterdir()))
+        for _ in range(20):
+            parallel.together([job(slice(0, 9)), job(slice(9, 20))])
+        assert len(list(threads.iterdir())) <= before
 
 
 @pytest.mark.parametrize("name", ["chunks", "band", "uneven_band"])

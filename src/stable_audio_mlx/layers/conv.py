@@ -21,13 +21,13 @@ def shifted_products(
 
     x: (B, L, C) -> (B, L + sum(padding) - dilation * (K - 1), Out)
     """
-    taps = weight.transpose(1, 2, 0)
+    first, *others = weight.transpose(1, 2, 0)  # unpacked, as an index alone, [i], would copy
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
-    length = x.shape[1] - dilation * (len(taps) - 1)
-    y = x[:, :length] @ taps[0]
-    for i in range(1, len(taps)):
-        y = mx.addmm(y, x[:, i * dilation : i * dilation + length], taps[i])
+    length = x.shape[1] - dilation * len(others)
+    y = x[:, :length] @ first
+    for i, tap in enumerate(others, 1):
+        y = mx.addmm(y, x[:, i * dilation : i * dilation + length], tap)
     return y if bias is None else y + bias
 
 
@@ -38,8 +38,8 @@ def strided_products(x: mx.array, weight: mx.array, bias: mx.array | None, strid
     """
     blocks = (x.shape[1] + 2 * padding) // stride
     x = mx.pad(x, [(0, 0), (padding, padding), (0, 0)])[:, : blocks * stride].reshape(len(x), blocks, -1)
-    taps = weight.transpose(1, 2, 0).reshape(2, -1, len(weight))
-    y = mx.addmm(x[:, :-1] @ taps[0], x[:, 1:], taps[1])
+    first, second = weight.transpose(1, 2, 0).reshape(2, -1, len(weight))
+    y = mx.addmm(x[:, :-1] @ first, x[:, 1:], second)
     return y if bias is None else y + bias
 
 
@@ -49,9 +49,9 @@ def polyphase_products(x: mx.array, weight: mx.array, bias: mx.array | None, pad
     x: (B, T, C) -> (B, (T + 1) stride - 2 padding, Out)
     """
     out, kernel, channels = weight.shape
-    taps = weight.swapaxes(0, 1).reshape(2, kernel // 2 * out, channels)
+    now, before = weight.swapaxes(0, 1).reshape(2, kernel // 2 * out, channels)
     x = mx.pad(x, [(0, 0), (1, 1), (0, 0)])
-    y = mx.addmm(x[:, :-1] @ taps[1].T, x[:, 1:], taps[0].T).reshape(len(x), -1, out)
+    y = mx.addmm(x[:, :-1] @ before.T, x[:, 1:], now.T).reshape(len(x), -1, out)
     y = y[:, padding : y.shape[1] - padding]
     return y if bias is None else y + bias
 

@@ -44,10 +44,13 @@ def together(jobs: Sequence[Callable[[], mx.array]]) -> list[mx.array]:
 def streams(count: int) -> list[mx.Stream | mx.ThreadLocalStream]:
     """So many streams; the first is the usual one."""
     device = mx.default_device()
-    return [mx.default_stream(device), *(another(device, i) for i in range(1, count))]
+    return [mx.default_stream(device), *(another(device.type, i) for i in range(1, count))]
 
 
 @cache
-def another(device: mx.Device, index: int) -> mx.ThreadLocalStream:
-    """A stream works only in the thread that made it, so this one is another in every thread."""
-    return mx.new_thread_local_stream(device)
+def another(kind: mx.DeviceType, index: int) -> mx.ThreadLocalStream:
+    """A stream works only in the thread that made it, so this one is another in every thread.
+
+    Each has a thread of its own, which stays: never one more than needed.  (A device would be a new key every time.)
+    """
+    return mx.new_thread_local_stream(kind)
