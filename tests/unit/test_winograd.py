@@ -31,7 +31,7 @@ def exact(x: mx.array, weight: mx.array, dilation: int) -> np.ndarray:
 def test_it_is_the_convolution(kernel, dilation, frames):
     x = normal(2, frames + dilation * (kernel - 1), 24)
     weight, bias = normal(16, kernel, 24, seed=1) / (24 * kernel) ** 0.5, normal(16, seed=2)
-    factors = winograd.factors(weight.transpose(1, 2, 0))
+    factors = winograd.factors_of(weight.transpose(1, 2, 0))
     for added in (bias, None):
         y = winograd.convolution(x, factors, kernel, added, dilation)
         for clip, found in zip(x, y, strict=True):
@@ -41,7 +41,7 @@ def test_it_is_the_convolution(kernel, dilation, frames):
 
 
 def test_seven_taps_cost_fourteen_products_for_four_outputs():
-    assert winograd.factors(normal(7, 2, 3)).shape == (7, 2, 2, 3)
+    assert winograd.factors_of(normal(7, 2, 3)).shape == (7, 2, 2, 3)
     assert winograd.suits(7, 128, 128) and winograd.suits(4, 128, 128)
     assert not winograd.suits(2, 512, 512)  # 7 products instead of 8 do not pay for the sums
     assert not winograd.suits(7, 64, 128)
@@ -53,7 +53,7 @@ def test_the_error_is_a_few_roundings_at_true_width():
     wanted = exact(x[0], weight, 3)
     for form, most in (
         (conv.shifted_products(x, weight, None, 3, (0, 0)), 5e-7),
-        (winograd.convolution(x, winograd.factors(weight.transpose(1, 2, 0)), 7, None, 3), 2e-6),
+        (winograd.convolution(x, winograd.factors_of(weight.transpose(1, 2, 0)), 7, None, 3), 2e-6),
     ):
         assert np.linalg.norm(np.array(form[0]) - wanted) < most * np.linalg.norm(wanted)
 

@@ -243,7 +243,7 @@ def lay_out_weights(module: nn.Module) -> None:
         taps = mx.contiguous(child.weight.transpose(order))
         made = [taps.transpose(back)]
         if fewer and can_fuse() and budget().factors:
-            made.append(winograd.factors(taps))
+            made.append(winograd.factors_of(taps))
         mx.eval(made)  # before another thread can see it: MLX computes an array only in the thread that asked for it
         child.weight = child._laid_out = made[0]
         child.pop("_factors", None)

@@ -35,7 +35,7 @@ def is_long_enough(frames: int, inputs: int, outputs: int) -> bool:
     return frames >= FRAMES and frames * inputs * outputs >= MULTIPLICATIONS
 
 
-def factors(taps: mx.array) -> mx.array:
+def factors_of(taps: mx.array) -> mx.array:
     """The taps' side of the products, for each of ``POINTS`` with either sign, then for infinity.
 
     taps: (K, In, Out) -> (7, ceil(K / 4), In, Out)
